@@ -1,0 +1,1 @@
+"""Time, files, devices and state around :mod:`dustwatch.processing`; no arithmetic on pixels."""

@@ -1,0 +1,1 @@
+"""Pixels and numbers: learning the dirt on the glass and taking it off. Knows no daemon, clock, log or config file."""

@@ -1,0 +1,80 @@
+"""Scan values to density and back, for every encoding and film sense.
+
+Dirt multiplies the light, so in density it adds: ``scan = film + glass``. For a scan whose dirt darkens, the density
+is ``-log10`` of the linear value; for an inverted positive, whose dirt brightens, it is ``+log10``, so that dirt is
+positive in both. See Gu, Ramamoorthi, Belhumeur and Nayar, *Removing image artifacts due to dirty camera lenses and
+thin occluders*, SIGGRAPH Asia 2009, for dividing attenuation out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Annotated, Literal
+
+import numpy as np
+import numpy.typing as npt
+from annotated_types import Interval
+
+from .arrays import Plane
+
+
+@dataclass(frozen=True, slots=True)
+class Tone:
+    """What a stored sample value means.
+
+    `encoding`: ``linear`` in light, ``gamma`` (value = light ** (1 / `gamma`)) or ``srgb`` (IEC 61966-2-1).
+    `dirt`: whether dirt on the glass ``darkens`` the picture as stored (a negative or a slide as scanned) or
+    ``brightens`` it (inverted to a positive). `black` is the share of full scale that an opaque object still shows.
+    """
+
+    encoding: Literal["linear", "gamma", "srgb"] = "linear"
+    gamma: Annotated[float, Interval(ge=1.0, le=4.0)] = 2.2
+    dirt: Literal["darkens", "brightens"] = "darkens"
+    black: Annotated[float, Interval(ge=0.0, le=0.2)] = 0.0
+
+    @property
+    def sign(self) -> float:
+        """+1 where dirt darkens, -1 where it brightens: density = -sign * log10(light)."""
+        return 1.0 if self.dirt == "darkens" else -1.0
+
+
+def light(values: npt.NDArray[np.float64], tone: Tone) -> npt.NDArray[np.float64]:
+    """Share of full scale (any shape, 0..1) as stored -> linear light, black level taken off, not below 0."""
+    if tone.encoding == "linear":
+        linear = values
+    elif tone.encoding == "gamma":
+        linear = values**tone.gamma
+    else:
+        linear = np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+    return np.maximum(linear - tone.black, 0.0) / (1.0 - tone.black)
+
+
+def stored(linear: npt.NDArray[np.float64], tone: Tone) -> npt.NDArray[np.float64]:
+    """Linear light (any shape, 0..1) -> share of full scale as stored. The inverse of `light` on [0, 1]."""
+    linear = np.clip(linear, 0.0, 1.0) * (1.0 - tone.black) + tone.black
+    if tone.encoding == "linear":
+        return linear
+    if tone.encoding == "gamma":
+        return linear ** (1.0 / tone.gamma)
+    return np.where(linear <= 0.0031308, linear * 12.92, 1.055 * linear ** (1.0 / 2.4) - 0.055)
+
+
+@lru_cache(maxsize=8)
+def density_table(tone: Tone, maximum: int) -> npt.NDArray[np.float32]:
+    """Density in D of every stored value 0..`maximum`, shape (maximum + 1,), read-only.
+
+    Values at or below the black level take the density of half a step above it, so every entry is finite.
+    """
+    values = np.arange(maximum + 1, dtype=np.float64)
+    linear = light(values / maximum, tone)
+    floor = float(linear[linear > 0].min()) / 2
+    table = (-tone.sign * np.log10(np.maximum(linear, floor))).astype(np.float32)
+    table.setflags(write=False)
+    return table
+
+
+def to_values(density: Plane, tone: Tone, maximum: int) -> npt.NDArray[np.float64]:
+    """Density (any shape, in D) -> stored values 0..`maximum`, rounded to whole steps, clipped, as float64."""
+    linear = 10.0 ** (-tone.sign * density.astype(np.float64))
+    return np.rint(stored(linear, tone) * maximum)

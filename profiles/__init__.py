@@ -1,0 +1,1 @@
+"""One YAML file per film stock; ``dustwatch.daemon.film`` reads them."""
