@@ -8,14 +8,29 @@ from __future__ import annotations
 
 import stat
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
-from . import tiff
-from .image import Band, DamagedImage, ImageError, ImageInfo, Rows, UnsupportedImage
+import numpy as np
+import numpy.typing as npt
+import pyvips
+
+from . import jpeg, png, tiff
+from .image import (
+    PIECE_BYTES,
+    Band,
+    DamagedImage,
+    ImageError,
+    ImageInfo,
+    Rows,
+    UnsupportedImage,
+    even_heights,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Generator, Iterable, Iterator
     from pathlib import Path
+
+    from .arrays import Scan
 
 __all__ = [
     "Band",
@@ -27,7 +42,17 @@ __all__ = [
     "open_rows",
     "probe",
     "rewrite",
+    "write_mask",
+    "write_png",
 ]
+
+_FORMATS = {"tiff": tiff, "png": png, "jpeg": jpeg}
+
+_FAIL_ON = {"png": "error", "jpeg": "warning"}
+"""What libvips must not pass over.
+
+A JPEG whose data ends early is only a warning to it; with PNG, so is a colour profile that it finds odd.
+"""
 
 
 def probe(path: Path) -> ImageInfo:
@@ -40,11 +65,15 @@ def probe(path: Path) -> ImageInfo:
     if not stat.S_ISREG(path.stat().st_mode):
         raise UnsupportedImage("it is no regular file; give the name of a picture file")
     with path.open("rb") as file:
-        head = file.read(8)
+        head = file.read(len(png.SIGNATURE))
     if not head:
         raise DamagedImage("it is empty (0 bytes); copy or scan it again")
-    if head[:4] in (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"):
+    if head[:4] in tiff.SIGNATURES:
         return tiff.probe(path)
+    if head == png.SIGNATURE:
+        return png.probe(path)
+    if head.startswith(jpeg.SIGNATURE):
+        return jpeg.probe(path)
     raise DamagedImage("it is no TIFF, PNG or JPEG; save it as one of these")
 
 
@@ -52,10 +81,9 @@ def probe(path: Path) -> ImageInfo:
 def open_rows(info: ImageInfo, threads: int = 1) -> Iterator[Rows]:
     """Read the rows of a picture from top to bottom, `threads` strips of a TIFF at once.
 
-    Raises DamagedImage, also from `Rows.read`, where the file does not decode or is no longer what `info`
-    says.
+    `Rows.read` raises DamagedImage where the file does not decode or is no longer what `info` says.
     """
-    with closing(tiff.pieces(info, threads)) as pieces:
+    with closing(tiff.pieces(info, threads) if info.format == "tiff" else _streamed(info)) as pieces:
         yield Rows(info, pieces)
 
 
@@ -67,4 +95,49 @@ def rewrite(info: ImageInfo, destination: Path, bands: Iterable[Band], threads: 
     result, ValueError where the bands do not fit; `destination` is then unfinished and for the caller to
     remove.
     """
-    tiff.rewrite(info, destination, bands, threads)
+    _FORMATS[info.format].rewrite(info, destination, bands, threads)
+
+
+def write_mask(destination: Path, height: int, width: int, bands: Iterable[npt.NDArray[np.uint8]]) -> None:
+    """Write an 8-bit grey PNG from consecutive (n, width) bands of any height.
+
+    Raises ValueError where they do not make up `height` rows.
+    """
+    info = ImageInfo(destination, "png", height, width, 1, 1, np.dtype(np.uint8))
+    png.create(destination, info, _numbered(bands))
+
+
+def write_png(destination: Path, image: npt.NDArray[np.uint8]) -> None:
+    """Write an 8-bit PNG of (height, width), grey, or (height, width, 3), RGB."""
+    pixels = image.reshape(*image.shape[:2], -1)
+    height, width, samples = pixels.shape
+    info = ImageInfo(destination, "png", height, width, samples, samples, np.dtype(np.uint8))
+    png.create(destination, info, _numbered([pixels]))
+
+
+def _numbered(bands: Iterable[npt.NDArray[np.uint8]]) -> Iterator[Band]:
+    start = 0
+    for band in bands:
+        yield Band(start, band.reshape(*band.shape[:2], -1), np.ones(len(band), np.bool_))
+        start += len(band)
+
+
+def _streamed(info: ImageInfo) -> Generator[Scan, None, None]:
+    """Yield all rows of a PNG or JPEG in order, as stored: not turned, no colour management."""
+    start = 0
+    try:
+        # Without `revalidate` libvips may answer with what the file held before.
+        image = pyvips.Image.new_from_file(
+            str(info.path), access="sequential", fail_on=_FAIL_ON[info.format], revalidate=True
+        )
+        if (image.height, image.width) != (info.height, info.width) or image.bands < info.samples:
+            raise DamagedImage("it was replaced while it was being read; try again")
+        if image.bands > info.samples:  # a PNG's transparent colour, made an alpha channel
+            image = image.extract_band(0, n=info.samples)
+        region = pyvips.Region.new(image)
+        for rows in even_heights(info.height, info.rows_in(PIECE_BYTES)):
+            data = region.fetch(0, start, info.width, rows)
+            yield cast("Scan", np.frombuffer(data, info.dtype).reshape(rows, info.width, info.samples))
+            start += rows
+    except pyvips.Error as error:
+        raise DamagedImage(f"it cannot be decoded from about row {start} on; scan it again") from error

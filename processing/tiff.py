@@ -48,6 +48,9 @@ if TYPE_CHECKING:
 
     from .arrays import Scan
 
+BIG_SIGNATURES = (b"II+\0", b"MM\0+")
+SIGNATURES = (b"II*\0", b"MM\0*", *BIG_SIGNATURES)
+
 FILE_LIMIT = 1 << 32
 """Bytes that the 32-bit offsets of a classic TIFF reach."""
 
@@ -213,9 +216,9 @@ class _Structure:
         self._file = file
         self.file_bytes = os.fstat(file.fileno()).st_size
         head = self._take(0, 8, "its header")
-        if head[:4] in (b"II+\0", b"MM\0+"):
+        if head[:4] in BIG_SIGNATURES:
             raise UnsupportedImage(f"it is a BigTIFF; {_RESAVE} of less than 4 GiB")
-        if head[:4] not in (b"II*\0", b"MM\0*"):
+        if head[:4] not in SIGNATURES:
             raise DamagedImage("it is no TIFF; scan it again")
         self.order: Literal["<", ">"] = "<" if head[:2] == b"II" else ">"
         self.extents: list[Extent] = [(0, 8)]  # of directories and their values

@@ -317,7 +317,7 @@ def test_a_last_strip_filled_to_full_height(tmp_path: Path) -> None:
     check(path, rows_changed(full[:20], [18]), full[:20])
 
 
-# --- what is refused --------------------------------------------------------------------------------------------
+# --- what is refused ---
 
 
 @pytest.mark.parametrize(
