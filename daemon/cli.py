@@ -1,0 +1,110 @@
+"""The command line. Only click is imported here, to make ``--help`` quick; commands import what they need."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .errors import ExitCode, ServiceError
+
+
+class _Commands(click.Group):
+    """The one place where a ServiceError becomes a message on stderr and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ServiceError as error:
+            click.echo(str(error), err=True)
+            ctx.exit(error.exit_code)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="dustwatch")
+def cli() -> None:
+    """Learn the dirt on a scanner's glass from the scans themselves and take it off every frame.
+
+    What a scan holds (is it linear? does dirt darken it?) depends on the film and on how it was scanned: a
+    profile says so. Generic ones are shipped; your own lie in ~/.config/dustwatch/profiles and may extend
+    them.
+
+    \b
+    Which profiles are there?
+        dustwatch profiles list
+    All values of one, inherited ones included; or its file, with the reasons:
+        dustwatch profiles show generic-slide
+        dustwatch profiles show --source generic-negative
+    Is the profile that I wrote all right?
+        dustwatch profiles check my-film.yaml
+
+    Exit status: 0 done, 1 some frames failed (they are named), 2 the command line, the configuration or a
+    profile is wrong.
+    """  # noqa: D301  (click's mark for "do not wrap" is the backspace character itself)
+
+
+@cli.group()
+def profiles() -> None:
+    """Film profiles: what a scan holds and how it wants to be treated."""
+
+
+@profiles.command("list")
+def list_profiles() -> None:
+    """List every profile that can be asked for by name."""
+    from .film import known_profiles, read_profile
+
+    rows = [("name", "extends", "encoding", "dirt", "description")]
+    faults = []
+    for file in known_profiles().values():
+        try:
+            profile = read_profile(file)
+        except ServiceError as error:
+            faults.append(str(error))
+            continue
+        scan = profile.scan
+        encoding = f"gamma {scan.gamma:g}" if scan.encoding == "gamma" else scan.encoding
+        rows.append((profile.name, profile.extends or "-", encoding, scan.dirt, profile.description))
+    # One profile is one line, whatever its length: nothing is cut off, and grep finds it.
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    if faults:
+        raise ServiceError("\n".join(faults), ExitCode.USAGE)
+
+
+@profiles.command("show")
+@click.argument("name")
+@click.option("--source", is_flag=True, help="Print the file as written, with its comments.")
+def show_profile(name: str, source: bool) -> None:
+    """Print all values of a profile.
+
+    NAME is one of "profiles list", or a file. Inherited values and defaults are included.
+    """
+    from .film import find_profile, load_profile, to_yaml
+
+    profile = load_profile(name)
+    click.echo(find_profile(name).read_bytes() if source else to_yaml(profile), nl=False)
+
+
+@profiles.command("check")
+@click.argument("files", metavar="FILE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+def check_profiles(files: tuple[Path, ...]) -> None:
+    """Find all that is wrong with profile files."""
+    from .film import read_profile
+
+    faults = []
+    for file in files:
+        try:
+            read_profile(file)
+        except ServiceError as error:
+            faults.append(str(error))
+        else:
+            click.echo(f"{file}: ok")
+    if faults:
+        raise ServiceError("\n".join(faults), ExitCode.USAGE)
+
+
+def main() -> None:
+    """Run the command line and leave the process: the console entry point."""
+    cli(prog_name="dustwatch")
