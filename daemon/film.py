@@ -1,8 +1,8 @@
 """Film profiles: what the scan of a film stock holds and how to treat it, from YAML to typed values.
 
 A profile is made of the parameter dataclasses that live beside the processing functions: their names and
-bounds are the schema, there is no other. A file may extend another one. All that is wrong with a file and with
-those it extends is reported at once, each problem with the file and the line where the value was written.
+bounds are the schema, there is no other. A file may extend another one. All that is wrong with a file and
+with those it extends is reported at once, each problem with the file and the line of the value.
 """
 
 from __future__ import annotations
@@ -111,7 +111,8 @@ def read_profile(file: Path) -> Profile:
 def to_yaml(profile: Profile) -> str:
     """Every value of `profile` as YAML, without `extends`: `read_profile` makes an equal profile of it."""
     head = {"name": profile.name, "description": profile.description}
-    return yaml.safe_dump(head | _sections(profile), sort_keys=False, allow_unicode=True, width=110)
+    values = head | _sections(profile)
+    return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
 
 
 def opposite(profile: Profile) -> str | None:
@@ -211,9 +212,14 @@ class _Loader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-)
+class _Dumper(yaml.SafeDumper):
+    """Quotes a text that `_Loader` would take for a number."""
+
+
+for _yaml in (_Loader, _Dumper):
+    _yaml.add_implicit_resolver(
+        "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+    )
 
 
 def _gather(file: Path, heirs: tuple[Path, ...], problems: list[_Problem]) -> _Layer | None:

@@ -19,7 +19,7 @@ from dustwatch.daemon.film import (
     to_yaml,
 )
 from dustwatch.processing.density import Tone
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 Write = Callable[[str, str], Path]
@@ -77,7 +77,7 @@ def test_shipped_profile_is_sound(file: Path) -> None:
 def test_every_key_of_a_shipped_profile_has_a_comment(file: Path) -> None:
     lines = file.read_text("utf-8").splitlines()
 
-    def bare(node: yaml.Node) -> list[str]:
+    def bare(node: yaml.Node | None) -> list[str]:
         if not isinstance(node, yaml.MappingNode):
             return []
         found = []
@@ -317,13 +317,14 @@ def valid(parameters: type[Any], **given: st.SearchStrategy[Any]) -> st.SearchSt
     """Instances of a parameter dataclass, or of Profile, with every field drawn from its type and bounds."""
     hints = get_type_hints(parameters, include_extras=True)
     drawn = {
-        field.name: valid(hint) if dataclasses.is_dataclass(hint := hints[field.name]) else st.from_type(hint)
-        for field in dataclasses.fields(parameters)
+        name: valid(hints[name]) if dataclasses.is_dataclass(hints[name]) else st.from_type(hints[name])
+        for name in (field.name for field in dataclasses.fields(parameters))
     }
     return st.builds(parameters, **(drawn | given))
 
 
 @given(profile=valid(Profile, extends=st.none()))
+@example(profile=Profile("1e3", "no"))
 def test_yaml_round_trip(profile: Profile, tmp_path_factory: pytest.TempPathFactory) -> None:
     file = tmp_path_factory.getbasetemp() / "round-trip.yaml"
     file.write_text(to_yaml(profile), "utf-8", newline="")
