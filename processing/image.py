@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .arrays import Scan
 
 IN_FLIGHT_BYTES = 64 << 20
-"""Decoded bytes that may wait in a thread pool; above it only one piece at a time is worked on."""
+"""What a thread pool may hold; of pieces larger than this it works on one at a time."""
 
 PIECE_BYTES = 4 << 20
 """Decoded bytes of one piece where the format leaves the size to us."""

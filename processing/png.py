@@ -1,8 +1,8 @@
 """PNG: what the headers say, and the same file with its picture compressed anew.
 
-All chunks except the picture data (IDAT) are copied as they stand. The picture is filtered and compressed in
-blocks of a fixed size that do not depend on each other, so that they can be worked on at once and the bytes
-come out the same on any number of threads; joined, they are one zlib stream.
+All chunks are copied as they stand, except the picture data (IDAT) and Apple's index of it. The picture is
+filtered and compressed in blocks of a fixed size that do not depend on each other, so that they can be worked
+on at once and the bytes come out the same on any number of threads; joined, they are one zlib stream.
 
 Reference: Portable Network Graphics Specification, W3C (third edition).
 """
@@ -38,10 +38,10 @@ _COLOUR_TYPES = {1: 0, 3: 2}  # by samples
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """A PNG is `head` bytes, the picture, and from byte `tail` on the rest."""
+    """A PNG: what stands in front of the picture, and from which byte on what stands behind it."""
 
     info: ImageInfo
-    head: int
+    head: bytes
     tail: int
 
 
@@ -54,22 +54,25 @@ def read_layout(path: Path) -> Layout:
     """Describe a PNG and where its picture lies. Raises UnsupportedImage or DamagedImage."""
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
-        info = _header(path, file.read(33))
-        at, head, tail, kind = 33, 0, 0, b""
+        head = file.read(33)
+        info = _header(path, head)
+        at, tail, kind = 33, 0, b""
         while kind != b"IEND":
             file.seek(at)
             chunk = file.read(8)
-            at += 12 + (struct.unpack(">I", chunk[:4])[0] if len(chunk) == 8 else 0)
+            start, at = at, at + 12 + int.from_bytes(chunk[:4], "big")
             if len(chunk) < 8 or at > size:
                 raise DamagedImage("it is cut short: its last chunks are missing; copy or scan it again")
             kind = chunk[4:]
             if kind == b"acTL":
                 raise UnsupportedImage("it is animated; save it as a plain PNG")
             if kind == b"IDAT":
-                if head and tail != file.tell() - 8:
+                if tail not in (0, start):
                     raise DamagedImage("its picture data is not in one place; save it again")
-                head, tail = head or file.tell() - 8, at
-    if not head:
+                tail = at
+            elif not tail and kind != b"iDOT":  # which tells where in the IDAT chunks half the picture is
+                head += chunk + file.read(at - start - 8)
+    if not tail:
         raise DamagedImage("it has no picture data; copy or scan it again")
     return Layout(info, head, tail)
 
@@ -80,7 +83,7 @@ def rewrite(info: ImageInfo, destination: Path, bands: Iterable[Band], threads: 
     if layout.info != info:
         raise DamagedImage("it was replaced while it was being read; try again")
     with info.path.open("rb") as source, destination.open("wb") as target:
-        target.write(source.read(layout.head))
+        target.write(layout.head)
         _write_picture(target, info, bands, threads)
         source.seek(layout.tail)
         target.write(source.read())

@@ -164,6 +164,11 @@ class Layout:
         return self.strip_rows * self.info.row_bytes
 
     @property
+    def work_bytes(self) -> int:
+        """What coding a strip takes: packed, with differences, and without."""
+        return 3 * self.strip_bytes
+
+    @property
     def streamed(self) -> bool:
         """Whether the strips are too large to be held whole."""
         return self.compression in (DEFLATE, OLD_DEFLATE) and self.strip_bytes > STREAMED_BYTES
@@ -189,7 +194,7 @@ def pieces(info: ImageInfo, threads: int) -> Generator[Scan, None, None]:
                 yield from _inflated_rows(source, layout, number)
         else:
             numbers = range(len(layout.strips))
-            decoded = in_order(threads, layout.strip_bytes, lambda n: _decode(source, layout, n), numbers)
+            decoded = in_order(threads, layout.work_bytes, lambda n: _decode(source, layout, n), numbers)
             with closing(decoded):
                 yield from decoded
 
@@ -641,7 +646,7 @@ def _encoded_strips(layout: Layout, bands: Iterable[Band], threads: int) -> Gene
         return len(packed), [packed]
 
     strips = regroup(layout.info, bands, even_heights(layout.info.height, layout.strip_rows))
-    yield from in_order(threads, layout.strip_bytes, encode, strips)
+    yield from in_order(threads, layout.work_bytes, encode, strips)
 
 
 def _deflated_strips(layout: Layout, bands: Iterable[Band], folder: Path) -> Generator[Encoded, None, None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import zlib
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,6 +21,7 @@ from dustwatch.processing.raster import (
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -224,6 +226,73 @@ def test_a_file_that_ends_in_its_picture_leaves_no_hole(tmp_path: Path) -> None:
     assert path.stat().st_size - out.stat().st_size == saved
 
 
+@pytest.mark.parametrize("compression", ["raw", "tiff_lzw", "tiff_adobe_deflate", "tiff_deflate"])
+def test_libtiff_writes_it_and_reads_the_result(tmp_path: Path, compression: str) -> None:
+    path = tmp_path / "in.tif"
+    before = picture(90, 400, 3, "uint8")
+    Image.fromarray(before).save(path, compression=compression)
+    out = check(path, rows_changed(before, [3, 77]), before)
+    with Image.open(out) as image:
+        np.testing.assert_array_equal(np.asarray(image), rows_changed(before, [3, 77]))
+
+
+@settings(max_examples=80, deadline=None)
+@given(data=st.data())
+def test_strips_anywhere_in_the_file(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    """Strips in any order, with padding or other bytes between, around the directory: only strips move."""
+    path = tmp_path_factory.mktemp("tiff") / "in.tif"
+    count = data.draw(st.integers(1, 6))
+    before = picture(8 * count, 30, 3, "uint8")
+    packed = [zlib.compress(before[8 * n : 8 * n + 8].tobytes(), 9) for n in range(count)]
+    order = list(range(count))
+    if data.draw(st.booleans()):
+        order = data.draw(st.permutations(order))
+    pieces: list[int | bytes] = []
+    for number in order:
+        length = data.draw(st.sampled_from([0, 0, 0, 1, 4, 5, 20]))
+        pieces += [b"other" * 4 if length == 20 else bytes(length), number]
+    pieces.append(b"the end" * data.draw(st.integers(0, 1)))
+    pieces.insert(data.draw(st.integers(0, len(pieces))), b"directory")
+
+    content, offsets, directory = bytearray(8), [0] * count, 0
+    for piece in pieces:
+        if isinstance(piece, int):
+            offsets[piece] = len(content)
+            content += packed[piece]
+        elif piece == b"directory":
+            directory = len(content)
+            content += bytes(2 + 9 * 12 + 4 + 8 * count)
+        else:
+            content += piece
+    lists = directory + 2 + 9 * 12 + 4
+    fields = [(256, 30), (257, 8 * count), (258, 8), (259, 8), (262, 2), (273, offsets), (277, 3), (278, 8)]
+    fields.append((279, [len(strip) for strip in packed]))
+    for n, (code, value) in enumerate(fields):
+        values = value if isinstance(value, list) else [value]
+        place = lists + 4 * count * (code == 279) if len(values) > 1 else values[0]
+        struct.pack_into("<HHII", content, directory + 2 + 12 * n, code, 4, len(values), place)
+        if len(values) > 1:
+            struct.pack_into(f"<{count}I", content, place, *values)
+    struct.pack_into("<H", content, directory, 9)
+    content[:8] = b"II*\0" + struct.pack("<I", directory)
+    path.write_bytes(content)
+
+    rows = data.draw(st.lists(st.integers(0, 8 * count - 1), max_size=4, unique=True))
+    flat = before.copy()  # or shorter strips: rows that hold nothing
+    flat[rows] = 0
+    out = check(path, flat if data.draw(st.booleans()) else rows_changed(before, rows), before)
+
+    result = out.read_bytes()
+    kept = np.ones(len(content), bool)
+    kept[directory : lists + 8 * count] = False
+    for offset, strip in zip(offsets, packed, strict=True):
+        kept[offset : offset + len(strip)] = False
+    for start in sorted(offset + len(strip) for offset, strip in zip(offsets, packed, strict=True)):
+        kept[start : start + 4] &= np.frombuffer(content, np.uint8)[start : start + 4] != 0  # padding
+    for at in np.flatnonzero(kept):
+        assert result[at] == content[at]
+
+
 def test_strips_out_of_order_and_apart(tmp_path: Path) -> None:
     path = tmp_path / "in.tif"
     before = picture(40, 30, 3, "uint8")
@@ -360,6 +429,31 @@ def set_value(path: Path, code: int, value: int, number: int = 0) -> None:
     data = bytearray(path.read_bytes())
     struct.pack_into("<" + kind, data, place, value)
     path.write_bytes(data)
+
+
+def test_an_unknown_predictor_and_a_huge_lzw_strip_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "in.tif"
+    write(path, np.zeros((32, 32, 3), "uint8"), compression="lzw", predictor=True)
+    monkeypatch.setattr(tiff, "LZW_STRIP_LIMIT", 1000)
+    with pytest.raises(UnsupportedImage, match="LZW strips are larger"):
+        probe(path)
+    set_value(path, 317, 3)
+    with pytest.raises(UnsupportedImage, match="predictor is number 3"):
+        probe(path)
+
+
+def test_reversed_bits_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "in.tif"
+    write(path, np.zeros((32, 32, 3), "uint8"), extratags=[(274, 3, 1, 2, True)])
+    with tifffile.TiffFile(path) as file:
+        place = file.pages[0].tags[274].offset
+    data = bytearray(path.read_bytes())
+    struct.pack_into("<H", data, place, 266)  # instead of the orientation
+    path.write_bytes(data)
+    with pytest.raises(UnsupportedImage, match="fill order 2"):
+        probe(path)
 
 
 def test_shared_strips_are_refused(tmp_path: Path) -> None:
