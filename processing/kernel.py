@@ -1,0 +1,29 @@
+"""How kernels are compiled: to machine code that releases the GIL, kept on disk between runs where possible."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar, cast
+
+import numba
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def kernel(function: Callable[P, R]) -> Callable[P, R]:
+    """Compile `function` with numba: no GIL, never parallel (threads go over bands and tiles), cached on disk.
+
+    Where no cache folder is writable the kernel is compiled afresh in every process, with a RuntimeWarning.
+    """
+    try:
+        return cast("Callable[P, R]", numba.njit(nogil=True, cache=True)(function))
+    except RuntimeError:
+        warnings.warn(
+            "no writable folder for compiled kernels, so each start takes some seconds longer; "
+            "set NUMBA_CACHE_DIR to a writable folder",
+            RuntimeWarning,
+            stacklevel=2,
+        )
+        return cast("Callable[P, R]", numba.njit(nogil=True)(function))

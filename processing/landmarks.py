@@ -1,0 +1,90 @@
+"""What a glass is recognised by: the dark points that several of its frames share.
+
+A frame belongs to the glass if most of the landmarks that ought to show on its film do show. A glass that was wiped
+has lost most of them, even if a few are left behind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from .fingerprint import (
+    Fingerprint,
+    Match,
+    MatchParams,
+    Points,
+    cell_values,
+    coincide,
+    fixed_cells,
+    in_cells,
+    match,
+    same_scene,
+)
+
+_RADIUS_PX = 1.0
+_FEWEST = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Landmarks:
+    """Points of the glass (n, 3): row, column, contrast in D; ordered by row. `films` are those of its frames."""
+
+    points: Points
+    films: npt.NDArray[np.float32]
+
+
+def landmarks(members: Sequence[tuple[Fingerprint, tuple[float, float]]], params: MatchParams) -> Landmarks:
+    """The landmarks of the glass on which `members` lie, each with its offset (rows, columns) in px.
+
+    Of frames that show one scene only the first counts: what they share may be film.
+    """
+    witnesses: list[tuple[Fingerprint, tuple[float, float]]] = []
+    for one, offset in members:
+        if not any(same_scene(other, one, params) for other, _ in witnesses):
+            witnesses.append((one, offset))
+    films = np.stack([one.film for one, _ in witnesses])
+    telling = ~fixed_cells(films, params.same_film_d)
+    seen = np.zeros((0, 4), np.float64)  # row, column, contrast, hits
+    for one, offset in witnesses:
+        points = _in_density(one)[:, :3] - np.float32([offset[0], offset[1], 0])
+        points = in_cells(points, telling)
+        pairs = coincide(seen[:, :3].astype(np.float32), points, (0.0, 0.0), _RADIUS_PX)
+        old, new = pairs[:, 0], pairs[:, 1]
+        hits = seen[old, 3:]
+        seen[old, :3] += (points[new] - seen[old, :3]) / (hits + 1)
+        seen[old, 3] += 1
+        fresh = np.delete(points, new, axis=0)
+        seen = np.concatenate([seen, np.column_stack([fresh, np.ones(len(fresh))])])
+        seen = seen[np.lexsort((seen[:, 1], seen[:, 0]))]
+    needed = 2 + len(witnesses) // 6
+    return Landmarks(seen[seen[:, 3] >= needed, :3].astype(np.float32), films)
+
+
+def recognise(glass: Landmarks, frame: Fingerprint, params: MatchParams) -> Match | None:
+    """The match of a frame with the glass if it lies on it, else None (also where too little ought to show)."""
+    area = frame.height * frame.width
+    found = match(glass.points, frame.dark, area, params.search_px)
+    if found.hits <= 0:
+        return None
+    moved = glass.points + np.float32([found.offset[0], found.offset[1], 0])
+    ought = moved[moved[:, 2] > 1.3 * frame.faintest * cell_values(frame.texture, moved)]
+    if len(ought) < _FEWEST:
+        return None
+    chance = len(ought) * len(frame.dark) / area * np.pi * _RADIUS_PX**2
+    shown = len(coincide(ought, frame.dark, (0.0, 0.0), _RADIUS_PX)) - chance
+    score = shown / np.sqrt(max(chance, 0.25))
+    if shown / len(ought) < params.min_share or score < params.min_score:
+        return None
+    return Match(found.offset, float(shown), float(score))
+
+
+def _in_density(frame: Fingerprint) -> Points:
+    """The dark points with their contrast in D instead of in units of the texture."""
+    points = frame.dark.copy()
+    points[:, 2] *= cell_values(frame.texture, points)
+    return points
+

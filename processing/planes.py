@@ -1,0 +1,59 @@
+"""Planes on disk: one number a pixel, read and written by offset in rectangles, never memory-mapped."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True, slots=True)
+class PlaneFile:
+    """A file of (`height`, `width`) numbers of `dtype`, row after row without a header, in native byte order."""
+
+    path: Path
+    height: int
+    width: int
+    dtype: np.dtype[Any]
+
+    def create(self) -> None:
+        """Make the file, full of zeros and taking no room until it is written. An old one is emptied."""
+        with self.path.open("wb") as file:
+            file.truncate(self.height * self.width * self.dtype.itemsize)
+
+    def read(self, top: int, bottom: int, left: int, right: int) -> npt.NDArray[Any]:
+        """The rectangle of rows `top`..`bottom` - 1, columns `left`..`right` - 1, as a new array.
+
+        All must lie inside the plane (ValueError). Raises OSError where the file ends too early.
+        """
+        out = np.empty((bottom - top, right - left), self.dtype)
+        self._transfer(os.preadv, os.O_RDONLY, out, top, left)
+        return out
+
+    def write(self, top: int, left: int, values: npt.NDArray[Any]) -> None:
+        """Write `values` with its first row and column at `top`, `left`. OSError where the disk is full."""
+        self._transfer(os.pwritev, os.O_WRONLY, np.ascontiguousarray(values, self.dtype), top, left)
+
+    def _transfer(self, move: Any, flags: int, block: npt.NDArray[Any], top: int, left: int) -> None:  # noqa: ANN401
+        rows, columns = block.shape
+        if min(top, left) < 0 or top + rows > self.height or left + columns > self.width:
+            raise ValueError(f"{rows} x {columns} at {top}, {left} is outside {self.height} x {self.width}")
+        size = self.dtype.itemsize
+        # Whole rows lie together in the file, so they move at once.
+        pieces = [block] if columns == self.width else list(block)
+        file = os.open(self.path, flags)
+        try:
+            for number, piece in enumerate(pieces):
+                position = ((top + number) * self.width + left) * size
+                view = memoryview(piece).cast("B")
+                while view:
+                    moved = move(file, [view], position)
+                    if moved == 0:
+                        raise OSError(f"{self.path} ends before row {top + number}")
+                    view, position = view[moved:], position + moved
+        finally:
+            os.close(file)

@@ -1,0 +1,162 @@
+"""What stands out of a frame: density minus the local background, and how busy the film is there.
+
+Dirt on the glass blocks light, so its residual is positive. A residual travels between the passes as one byte a
+pixel, on a scale that is fine near zero (0.001 D) and reaches 1.6 D.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+import numpy.typing as npt
+from annotated_types import Interval
+from scipy import ndimage
+
+from .arrays import Mask, Plane, Scan, require_plane, require_scan
+from .density import Tone, density_table
+from .kernel import kernel
+
+BLOCK_PX = 4
+"""The background is computed on blocks of this size; windows start at a multiple of it."""
+
+UNKNOWN = np.int8(-128)
+"""Code of a pixel that tells nothing, because the scan is clipped there."""
+
+_FINE_D = 0.03
+_REACH_D = 1.6
+_STEPS = 127 / math.asinh(_REACH_D / _FINE_D)
+_DECODED = (_FINE_D * np.sinh(np.arange(-128, 128) / _STEPS)).astype(np.float32)
+_DECODED[0] = 0.0
+
+Codes = npt.NDArray[np.int8]
+"""(rows, columns) residuals, coded; `decode` gives them back in D."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResidualParams:
+    """How the local background is taken.
+
+    `background_px`: standard deviation of the Gaussian that is called background. Dirt much wider than three
+    times this is taken for film.
+    """
+
+    background_px: Annotated[float, Interval(ge=4.0, le=200.0)] = 12.0
+
+    @property
+    def halo_px(self) -> int:
+        """Rows and columns around a window that its residual depends on, a multiple of `BLOCK_PX`."""
+        return BLOCK_PX * (math.ceil(3 * self.background_px / BLOCK_PX) + 2)
+
+
+def mean_density(scan: Scan, colours: int, tone: Tone, maximum: int) -> tuple[Plane, Mask]:
+    """Mean density in D over the first `colours` channels, and where it is known: no channel clipped.
+
+    `scan` is (rows, columns, channels); both results are (rows, columns). A channel is clipped at 0 and at
+    `maximum`. Raises ValueError for another shape or type.
+    """
+    require_scan(scan)
+    density = np.empty(scan.shape[:2], np.float32)
+    known = np.empty(scan.shape[:2], np.bool_)
+    _mean_density(scan, colours, density_table(tone, maximum), density, known)
+    return density, known
+
+
+@kernel
+def _mean_density(
+    scan: Scan, colours: int, table: npt.NDArray[np.float32], density: Plane, known: Mask
+) -> None:
+    top = len(table) - 1
+    for y in range(scan.shape[0]):
+        for x in range(scan.shape[1]):
+            total = np.float32(0)
+            whole = True
+            for c in range(colours):
+                value = scan[y, x, c]
+                total += table[value]
+                whole &= 0 < value < top
+            density[y, x] = total / colours
+            known[y, x] = whole
+
+
+def background(density: Plane, params: ResidualParams) -> Plane:
+    """The Gaussian low-pass of `density`, (rows, columns), as means of blocks: (rows / 4, columns / 4), rounded up.
+
+    A partial block at the right or lower edge is the mean of what is there. At the edges of the window the outermost
+    block goes on for ever. Raises ValueError for another shape or type.
+    """
+    require_plane(density, "density")
+    rows, columns = (-(-n // BLOCK_PX) for n in density.shape)
+    blocks = np.empty((rows, columns), np.float32)
+    _block_means(density, blocks)
+    return ndimage.gaussian_filter(blocks, params.background_px / BLOCK_PX, mode="nearest", truncate=3.0)
+
+
+@kernel
+def _block_means(density: Plane, blocks: Plane) -> None:
+    height, width = density.shape
+    for by in range(blocks.shape[0]):
+        bottom = min((by + 1) * BLOCK_PX, height)
+        for bx in range(blocks.shape[1]):
+            right = min((bx + 1) * BLOCK_PX, width)
+            total = np.float32(0)
+            for y in range(by * BLOCK_PX, bottom):
+                for x in range(bx * BLOCK_PX, right):
+                    total += density[y, x]
+            blocks[by, bx] = total / ((bottom - by * BLOCK_PX) * (right - bx * BLOCK_PX))
+
+
+def encode(density: Plane, known: Mask, blocks: Plane) -> Codes:
+    """Code `density` minus its background; both (rows, columns), `blocks` as `background` gave it.
+
+    The background between the centres of blocks is interpolated linearly. Where not `known` the code is `UNKNOWN`.
+    """
+    codes = np.empty(density.shape, np.int8)
+    _encode(density, known, blocks, np.float32(1 / _FINE_D), np.float32(_STEPS), codes)
+    return codes
+
+
+@kernel
+def _encode(
+    density: Plane, known: Mask, blocks: Plane, per_fine: np.float32, steps: np.float32, codes: Codes
+) -> None:
+    height, width = density.shape
+    last_row, last_column = blocks.shape[0] - 1, blocks.shape[1] - 1
+    for y in range(height):
+        v = min(max((y - (BLOCK_PX - 1) / 2) / BLOCK_PX, 0.0), float(last_row))
+        up = int(v)
+        down = min(up + 1, last_row)
+        fy = np.float32(v - up)
+        for x in range(width):
+            if not known[y, x]:
+                codes[y, x] = -128
+                continue
+            u = min(max((x - (BLOCK_PX - 1) / 2) / BLOCK_PX, 0.0), float(last_column))
+            left = int(u)
+            right = min(left + 1, last_column)
+            fx = np.float32(u - left)
+            above = blocks[up, left] + fx * (blocks[up, right] - blocks[up, left])
+            below = blocks[down, left] + fx * (blocks[down, right] - blocks[down, left])
+            stands_out = density[y, x] - (above + fy * (below - above))
+            code = np.rint(steps * np.arcsinh(stands_out * per_fine))
+            codes[y, x] = np.int8(min(max(code, -127.0), 127.0))
+
+
+def decode(codes: Codes) -> tuple[Plane, Mask]:
+    """Residuals in D and where they are known; any shape, `UNKNOWN` gives 0 and False."""
+    return _DECODED[codes.astype(np.int16) + 128], codes != UNKNOWN
+
+
+def texture(residual: Plane, trusted: Mask, params: ResidualParams) -> Plane:
+    """How busy the film is: the standard deviation of `residual` around each pixel, in D, (rows, columns).
+
+    Taken as 1.25 times the mean modulus (their ratio for a Gaussian) of the `trusted` pixels in a box of 3.4
+    `background_px`, plus 0.003 D that no film falls below. Where nothing in the box is trusted it is 10 D.
+    """
+    size = 2 * round(1.7 * params.background_px) + 1
+    share = ndimage.uniform_filter(trusted.astype(np.float32), size, mode="nearest")
+    modulus = ndimage.uniform_filter(np.where(trusted, np.abs(residual), np.float32(0)), size, mode="nearest")
+    busy = np.float32(1.25) * modulus / np.maximum(share, np.float32(1e-3)) + np.float32(0.003)
+    return np.where(share > 0.02, busy, np.float32(10))
