@@ -24,7 +24,7 @@ import tempfile
 import zlib
 from bisect import bisect_right
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
@@ -70,8 +70,15 @@ DEFLATE_LEVEL = 6
 
 NONE, LZW, DEFLATE, OLD_DEFLATE = 1, 5, 8, 32946
 HORIZONTAL = 2  # predictor
-SHORT, LONG = 3, 4  # field types
-SUB_DIRECTORIES = 330  # tag: smaller copies of the page and the like
+MIN_IS_BLACK, RGB = 1, 2
+LONG = 4  # field type
+
+# Tags.
+SUBFILE_TYPE, WIDTH, HEIGHT, BITS_PER_SAMPLE, COMPRESSION, PHOTOMETRIC = 254, 256, 257, 258, 259, 262
+FILL_ORDER, STRIP_OFFSETS, SAMPLES_PER_PIXEL, ROWS_PER_STRIP, STRIP_BYTE_COUNTS = 266, 273, 277, 278, 279
+PLANAR, PREDICTOR, TILE_WIDTH, TILE_OFFSETS, TILE_BYTE_COUNTS = 284, 317, 322, 324, 325
+SUB_DIRECTORIES, SAMPLE_FORMAT, JPEG_OFFSET, JPEG_BYTES = 330, 339, 513, 514
+DATA_TAGS = ((STRIP_OFFSETS, STRIP_BYTE_COUNTS), (TILE_OFFSETS, TILE_BYTE_COUNTS), (JPEG_OFFSET, JPEG_BYTES))
 
 _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 _INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I"}
@@ -184,7 +191,7 @@ def probe(path: Path) -> ImageInfo:
 
 
 def pieces(info: ImageInfo, threads: int) -> Generator[Scan, None, None]:
-    """All rows in order, in pieces of (n, width, samples), native byte order; some are read-only."""
+    """Yield all rows in order, in pieces of (n, width, samples), native byte order; some are read-only."""
     layout = _same(info)
     with path_open(info.path) as source:
         if layout.compression == NONE:
@@ -231,6 +238,21 @@ class _Structure:
         self._walk(struct.unpack(self.order + "I", head[4:])[0])
         if not self.pages:
             raise DamagedImage("it has no pages; scan it again")
+        if any(stop > self.file_bytes for page in self.pages[1:] for _, stop in self.data_extents(page)):
+            raise DamagedImage(_CUT_SHORT.format("the picture data of a later page"))
+
+    def values(self, code: int, default: int | None = None) -> list[int]:
+        """Return the values of tag `code` of the first page, `default` where it is absent."""
+        entry = self.pages[0].get(code)
+        if entry is not None and entry.count:
+            return self.integers(entry)
+        if default is None:
+            raise DamagedImage(f"its first page lacks tag {code}; scan it again")
+        return [default]
+
+    def first(self, code: int, default: int | None = None) -> int:
+        """Return the first value of tag `code` of the first page, `default` where it is absent."""
+        return self.values(code, default)[0]
 
     def integers(self, entry: Entry) -> list[int]:
         """Return the values of a field of BYTE, SHORT, LONG or IFD type."""
@@ -240,9 +262,9 @@ class _Structure:
         return list(struct.unpack(f"{self.order}{entry.count}{_INTEGERS[entry.kind]}", data))
 
     def data_extents(self, page: Directory) -> list[Extent]:
-        """Where the strips, tiles or JPEG data of a page lie, as stored."""
+        """Return where the strips, tiles and JPEG data of a page lie."""
         found: list[Extent] = []
-        for offsets, sizes in ((273, 279), (324, 325), (513, 514)):
+        for offsets, sizes in DATA_TAGS:
             if offsets in page and sizes in page:
                 pairs = zip(self.integers(page[offsets]), self.integers(page[sizes]), strict=False)
                 found += [(offset, offset + size) for offset, size in pairs]
@@ -286,84 +308,36 @@ class _Structure:
 
 
 def read_layout(path: Path) -> Layout:
-    """Where and how the first page is stored. Raises UnsupportedImage or DamagedImage."""
+    """Find out where and how the first page is stored. Raises UnsupportedImage or DamagedImage."""
     with path_open(path) as file:
         structure = _Structure(file)
-        page = structure.pages[0]
-
-        def values(code: int, default: int | None = None) -> list[int]:
-            if code in page and page[code].count:
-                return structure.integers(page[code])
-            if default is None:
-                raise DamagedImage(f"its first page lacks tag {code}; scan it again")
-            return [default]
-
-        height, width = values(257)[0], values(256)[0]
-        samples = values(277, 1)[0]
-        bits, sample_formats = set(values(258, 1)), set(values(339, 1))
-        compression, photometric = values(259, 1)[0], values(262)[0]
-        predictor = values(317, 1)[0] if compression != NONE else 1
-
-        if values(254, 0)[0] & 1:
-            raise UnsupportedImage("its first page is a preview; save it with the full picture first")
-        if 322 in page or 324 in page:
-            raise UnsupportedImage(f"it is stored in tiles; {_RESAVE}")
-        if compression not in (NONE, LZW, DEFLATE, OLD_DEFLATE):
-            name = _COMPRESSIONS.get(compression, f"unknown (number {compression})")
-            raise UnsupportedImage(f"its compression is {name}; {_RESAVE}")
-        if photometric not in (1, 2):
-            name = _PHOTOMETRICS.get(photometric, f"unknown (number {photometric})")
-            raise UnsupportedImage(f"its colour kind is {name}; save it as grey (black is 0) or RGB")
-        if sample_formats != {1}:
-            raise UnsupportedImage(
-                "its samples are signed or floating point; save it as unsigned 8 or 16 bit"
-            )
-        if bits not in ({8}, {16}):
-            depths = "/".join(map(str, sorted(bits)))
-            raise UnsupportedImage(f"it has {depths} bits per sample; save it as 8 or 16 bit")
-        if values(284, 1)[0] != 1 and samples > 1:
-            raise UnsupportedImage(
-                f"its colours are stored one after another (planar); {_RESAVE}, interleaved"
-            )
-        if values(266, 1)[0] != 1:
-            raise UnsupportedImage(f"its bits are stored in reverse (fill order 2); {_RESAVE}")
-        if predictor not in (1, HORIZONTAL):
-            raise UnsupportedImage(
-                f"its predictor is number {predictor}; save it with predictor 2 or without"
-            )
-        colours = 1 if photometric == 1 else 3
-        if height < 1 or width < 1 or samples < colours:
-            raise DamagedImage(f"its size makes no sense ({width} x {height} x {samples}); scan it again")
-
-        dtype: np.dtype[np.uint8] | np.dtype[np.uint16]
-        dtype = np.dtype(np.uint8) if bits == {8} else np.dtype(np.uint16)
-        info = ImageInfo(path, "tiff", height, width, samples, colours, dtype)
-        strip_rows = min(values(278, height)[0], height)
+        info = _supported(path, structure)
+        compression, predictor = structure.first(COMPRESSION, NONE), structure.first(PREDICTOR, 1)
+        strip_rows = min(structure.first(ROWS_PER_STRIP, info.height), info.height)
         if strip_rows < 1:
             raise DamagedImage("its strips have no rows; scan it again")
-        offsets, sizes = values(273), values(279)
-        strip_count = -(-height // strip_rows)
-        if not len(offsets) == len(sizes) == strip_count:
+        offsets, sizes = structure.values(STRIP_OFFSETS), structure.values(STRIP_BYTE_COUNTS)
+        heights = list(even_heights(info.height, strip_rows))
+        if not len(offsets) == len(sizes) == len(heights):
             raise DamagedImage(
-                f"it needs {strip_count} strips, but lists {len(offsets)} offsets and {len(sizes)} sizes; "
+                f"it needs {len(heights)} strips, but lists {len(offsets)} offsets and {len(sizes)} sizes; "
                 "scan it again"
             )
-        if compression == NONE:  # what is beyond the rows is not ours
-            sizes = _row_sizes(info, strip_rows, sizes)
         strips = tuple(
-            Strip(n * strip_rows, min((n + 1) * strip_rows, height), offset, size)
-            for n, (offset, size) in enumerate(zip(offsets, sizes, strict=True))
+            _whole_strip(
+                structure, info, compression, Strip(n * strip_rows, n * strip_rows + rows, offset, size)
+            )
+            for n, (rows, offset, size) in enumerate(zip(heights, offsets, sizes, strict=True))
         )
-        _require_whole(structure, info, strips)
         layout = Layout(
             info,
             structure.order,
             compression,
-            predictor,
+            predictor if compression != NONE else 1,
             strip_rows,
             strips,
-            page[273],
-            page[279],
+            structure.pages[0][STRIP_OFFSETS],
+            structure.pages[0][STRIP_BYTE_COUNTS],
             structure.file_bytes,
         )
         if compression == LZW and layout.strip_bytes > LZW_STRIP_LIMIT:
@@ -374,28 +348,54 @@ def read_layout(path: Path) -> Layout:
         return layout
 
 
-def _row_sizes(info: ImageInfo, strip_rows: int, sizes: list[int]) -> list[int]:
-    needed = [rows * info.row_bytes for rows in even_heights(info.height, strip_rows)]
-    for n, (have, need) in enumerate(zip(sizes, needed, strict=True)):
-        if have < need:
-            raise DamagedImage(f"strip {n + 1} holds {have} of {need} bytes; scan it again")
-    return needed
+def _supported(path: Path, structure: _Structure) -> ImageInfo:
+    """Describe the first page, or refuse it by what it is."""
+    first = structure.first
+    compression, photometric = first(COMPRESSION, NONE), first(PHOTOMETRIC)
+    height, width, samples = first(HEIGHT), first(WIDTH), first(SAMPLES_PER_PIXEL, 1)
+    bits = set(structure.values(BITS_PER_SAMPLE, 1))
+    if first(SUBFILE_TYPE, 0) & 1:
+        raise UnsupportedImage("its first page is a preview; save it with the full picture first")
+    if TILE_WIDTH in structure.pages[0]:
+        raise UnsupportedImage(f"it is stored in tiles; {_RESAVE}")
+    if compression not in (NONE, LZW, DEFLATE, OLD_DEFLATE):
+        name = _COMPRESSIONS.get(compression, f"unknown (number {compression})")
+        raise UnsupportedImage(f"its compression is {name}; {_RESAVE}")
+    if photometric not in (MIN_IS_BLACK, RGB):
+        name = _PHOTOMETRICS.get(photometric, f"unknown (number {photometric})")
+        raise UnsupportedImage(f"its colour kind is {name}; save it as grey (black is 0) or RGB")
+    if set(structure.values(SAMPLE_FORMAT, 1)) != {1}:
+        raise UnsupportedImage("its samples are signed or floating point; save it as unsigned 8 or 16 bit")
+    if bits not in ({8}, {16}):
+        depths = "/".join(map(str, sorted(bits)))
+        raise UnsupportedImage(f"it has {depths} bits per sample; save it as 8 or 16 bit")
+    if first(PLANAR, 1) != 1 and samples > 1:
+        raise UnsupportedImage(f"its colours are stored one after another (planar); {_RESAVE}, interleaved")
+    if first(FILL_ORDER, 1) != 1:
+        raise UnsupportedImage(f"its bits are stored in reverse (fill order 2); {_RESAVE}")
+    if compression != NONE and first(PREDICTOR, 1) not in (1, HORIZONTAL):
+        raise UnsupportedImage(
+            f"its predictor is number {first(PREDICTOR)}; save it with predictor 2 or none"
+        )
+    colours = 1 if photometric == MIN_IS_BLACK else 3
+    if height < 1 or width < 1 or samples < colours:
+        raise DamagedImage(f"its size makes no sense ({width} x {height} x {samples}); scan it again")
+    dtype: np.dtype[np.uint8] | np.dtype[np.uint16]
+    dtype = np.dtype(np.uint8) if bits == {8} else np.dtype(np.uint16)
+    return ImageInfo(path, "tiff", height, width, samples, colours, dtype)
 
 
-def _require_whole(structure: _Structure, info: ImageInfo, strips: tuple[Strip, ...]) -> None:
-    for n, strip in enumerate(strips):
-        if strip.size == 0:
-            raise DamagedImage(f"strip {n + 1} (rows {strip.start}-{strip.stop - 1}) is empty; scan it again")
-        if strip.offset + strip.size > structure.file_bytes:
-            what = f"strip {n + 1} of {len(strips)} (from row {strip.start} of {strips[-1].stop})"
-            raise DamagedImage(_CUT_SHORT.format(what))
-        if (strip.stop - strip.start) * info.row_bytes > MOST_PACKED * strip.size:
-            raise DamagedImage(
-                f"strip {n + 1} cannot hold its {strip.stop - strip.start} rows; scan it again"
-            )
-    for number, page in enumerate(structure.pages[1:], start=2):
-        if any(stop > structure.file_bytes for _, stop in structure.data_extents(page)):
-            raise DamagedImage(_CUT_SHORT.format(f"picture data of directory {number}"))
+def _whole_strip(structure: _Structure, info: ImageInfo, compression: int, strip: Strip) -> Strip:
+    """Return `strip`, uncompressed without what lies beyond its rows; refuse it where it cannot be whole."""
+    rows = f"rows {strip.start}-{strip.stop - 1}"
+    needed = (strip.stop - strip.start) * info.row_bytes
+    if needed > strip.size * (1 if compression == NONE else MOST_PACKED):
+        raise DamagedImage(f"{strip.size} bytes cannot hold {rows}; scan it again")
+    if compression == NONE:
+        strip = replace(strip, size=needed)
+    if strip.offset + strip.size > structure.file_bytes:
+        raise DamagedImage(_CUT_SHORT.format(f"the strip of {rows} of {info.height}"))
+    return strip
 
 
 def _require_apart(structure: _Structure, layout: Layout) -> None:
@@ -668,9 +668,9 @@ def _deflated_strips(layout: Layout, bands: Iterable[Band], folder: Path) -> Gen
 
 
 def _set_values(layout: Layout, space: _Space, target: IO[bytes], entry: Entry, values: list[int]) -> None:
-    """Put `values` where the field's values are; SHORTs too small for them give way to LONGs at the end."""
+    """Put `values` where the field's values are; a type too small for them gives way to LONG at the end."""
     kind, at = entry.kind, entry.values_at
-    if kind == SHORT and max(values) > 0xFFFF:
+    if max(values) >= 256 ** _TYPE_BYTES[kind]:
         kind = LONG
         if len(values) == 1:
             at = entry.position + 8
