@@ -1,7 +1,7 @@
 """Picture files: what they are, their rows from top to bottom, and the same file with some rows changed.
 
-The only module that imports pyvips, which streams the rows of PNG and JPEG in. The strips of a TIFF are decoded
-by imagecodecs instead, several at once. Seconds to read 16-bit RGB (best of three, two cores):
+The only module that imports pyvips, which streams the rows of PNG and JPEG in. The strips of a TIFF are
+decoded by imagecodecs instead, several at once. Seconds to read 16-bit RGB (best of three, two cores):
 
 ====================  =======  =================================
 picture               libvips  imagecodecs on 1 and on 2 threads
