@@ -1,0 +1,104 @@
+"""Where several frames agree that the glass is dark: an inverse-variance weighted, clipped sum of residuals.
+
+Smooth frames speak louder than busy ones, but no single frame is enough: every frame's share is capped, and what is
+left without the loudest must still be significant. One leaf in one frame is no dirt.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+import numpy.typing as npt
+from annotated_types import Interval
+from scipy import ndimage
+
+from .arrays import Mask, Plane
+from .kernel import kernel
+
+Frames = npt.NDArray[np.float32]
+"""(frames, rows, columns)."""
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceParams:
+    """What counts as dirt. Significances are in standard deviations of what clean glass shows.
+
+    `seed` starts a particle, `grow` bounds it, both over the whole group; `without_loudest` is what its brightest
+    spot must reach without the frame that speaks loudest. `min_area_px`: smaller spots are noise. `margin_px`: how far
+    the soft rim of a particle is followed beyond what is significant.
+    """
+
+    seed: Annotated[float, Interval(ge=1.0, le=20.0)] = 3.0
+    grow: Annotated[float, Interval(ge=0.5, le=20.0)] = 1.8
+    without_loudest: Annotated[float, Interval(ge=0.0, le=20.0)] = 1.2
+    min_area_px: Annotated[int, Interval(ge=1, le=1000)] = 5
+    margin_px: Annotated[int, Interval(ge=0, le=32)] = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What the frames say together, each (rows, columns): significance with and without the loudest frame, and the
+    weighted mean residual in D."""
+
+    significance: Plane
+    without_loudest: Plane
+    density: Plane
+
+
+def gather(residuals: Frames, textures: Frames, known: npt.NDArray[np.bool_]) -> Evidence:
+    """Sum up aligned residuals in D, each (frames, rows, columns), with the film's texture in D as their deviation.
+
+    A residual is clipped at three deviations. Unknown pixels have no say; where nobody has, everything is 0.
+    """
+    shape = residuals.shape[1:]
+    planes = [np.empty(shape, np.float32) for _ in range(3)]
+    _gather(residuals, textures, known, *planes)
+    smooth = [ndimage.gaussian_filter(plane, 1.0) for plane in planes[:2]]
+    return Evidence(smooth[0], smooth[1], planes[2])
+
+
+@kernel
+def _gather(
+    residuals: Frames,
+    textures: Frames,
+    known: npt.NDArray[np.bool_],
+    significance: Plane,
+    without_loudest: Plane,
+    density: Plane,
+) -> None:
+    frames, height, width = residuals.shape
+    for y in range(height):
+        for x in range(width):
+            total = weights = loudest = loudest_weight = np.float32(0)
+            for k in range(frames):
+                if not known[k, y, x]:
+                    continue
+                scale = textures[k, y, x]
+                weight = 1 / (scale * scale)
+                says = weight * min(max(residuals[k, y, x], -3 * scale), 3 * scale)
+                total += says
+                weights += weight
+                if says > loudest:
+                    loudest, loudest_weight = says, weight
+            density[y, x] = total / weights if weights > 0 else np.float32(0)
+            significance[y, x] = total / np.sqrt(weights) if weights > 0 else np.float32(0)
+            rest = weights - loudest_weight
+            without_loudest[y, x] = (total - loudest) / np.sqrt(rest) if rest > 1e-3 * weights else np.float32(0)
+
+
+def suspects(evidence: Evidence, params: EvidenceParams) -> Mask:
+    """Where dirt may lie: spots over `grow` that reach `seed` somewhere, holes closed, widened by `margin_px`."""
+    labels, count = ndimage.label(evidence.significance > params.grow, np.ones((3, 3), np.bool_))
+    if count == 0:
+        return np.zeros(labels.shape, np.bool_)
+    index = np.arange(count + 1)
+    good = ndimage.maximum(evidence.significance, labels, index) > params.seed
+    good &= ndimage.maximum(evidence.without_loudest, labels, index) > params.without_loudest
+    good &= np.bincount(labels.ravel(), minlength=count + 1) >= params.min_area_px
+    good[0] = False
+    mask = ndimage.binary_fill_holes(good[labels])
+    if params.margin_px:
+        mask = ndimage.binary_dilation(mask, iterations=params.margin_px)
+    return np.asarray(mask, np.bool_)

@@ -1,0 +1,230 @@
+"""The map of the dirt on a glass, learnt from what the frames of a group left behind, tile by tile.
+
+In each tile the frames' residuals are laid over each other; where they agree, dirt is suspected (`evidence`). Each
+frame is filled there (`fill`), and what is missing against the fill is the dirt's density, without the bias of a
+background that the dirt itself has darkened. Its robust mean over the frames in which the particle is there
+(`particles`) is the map. Frames whose film is smooth at a place decide there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from .arrays import Mask, Plane
+from .evidence import EvidenceParams, Frames, gather, suspects
+from .fill import fill
+from .fingerprint import CELL_PX
+from .image import in_order
+from .particles import LifeParams, accepted, amplitude, lives, odds
+from .planes import PlaneFile
+from .register import REACH_PX, resample
+from .residual import ResidualParams, decode, texture
+from .strips import Span, Tile, tiles
+
+MOST_FRAMES = 32
+"""Frames that one map is learnt from: as many as a life has bits."""
+
+DENSITY_STEP_D = 1e-4
+"""Densities and their doubt are kept as whole numbers of this."""
+
+_TILE_PX = 256
+_ROUNDS = 2
+_REWEIGHTINGS = 6
+_NEIGHBOURHOOD_PX = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Witness:
+    """A frame of the group: its coded residual, and where the glass lies in it (rows, columns, in px)."""
+
+    codes: PlaneFile
+    offset: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class LearnParams:
+    """Everything that learning depends on."""
+
+    residual: ResidualParams = ResidualParams()
+    evidence: EvidenceParams = EvidenceParams()
+    lives: LifeParams = LifeParams()
+
+
+@dataclass(frozen=True, slots=True)
+class GlassMap:
+    """The dirt on a glass, on disk: 8 bytes a pixel where there is dirt, nothing elsewhere.
+
+    `density` (int16) and `doubt` (uint16), its standard deviation, in steps of `DENSITY_STEP_D`; `lives` (uint32): bit
+    k is set where the dirt is there in witness k. `dirty_px` counts pixels with dirt in any frame.
+    """
+
+    density: PlaneFile
+    doubt: PlaneFile
+    lives: PlaneFile
+    dirty_px: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Patch:
+    """What was learnt in one tile, without its halo."""
+
+    density: Plane
+    doubt: Plane
+    lives: npt.NDArray[np.uint32]
+
+
+def learn(
+    witnesses: Sequence[Witness], fixed: Mask, params: LearnParams, folder: Path, threads: int
+) -> GlassMap:
+    """Learn the dirt from 2 to `MOST_FRAMES` witnesses of one size and leave the map in `folder`.
+
+    `fixed` (rows / 32, columns / 32) marks cells that show the same film in all frames, from which nothing is learnt.
+    Memory is a stack of tiles; the result does not depend on `threads`. Raises OSError where the disk is full.
+    """
+    if not 2 <= len(witnesses) <= MOST_FRAMES:
+        raise ValueError(f"a map is learnt from 2 to {MOST_FRAMES} frames, not {len(witnesses)}")
+    height, width = witnesses[0].codes.height, witnesses[0].codes.width
+    files = {
+        name: PlaneFile(folder / name, height, width, np.dtype(kind))
+        for name, kind in (("density", np.int16), ("doubt", np.uint16), ("lives", np.uint32))
+    }
+    for file in files.values():
+        file.create()
+    plan = tiles(height, width, size=_TILE_PX, halo=_halo_px(params))
+    stack_bytes = len(witnesses) * (_TILE_PX + 2 * _halo_px(params)) ** 2 * 4 * 6
+
+    def work(tile: Tile) -> tuple[Tile, _Patch | None]:
+        return tile, _learn_tile(witnesses, fixed, params, tile)
+
+    dirty = 0
+    for tile, patch in in_order(threads, stack_bytes, work, plan):
+        if patch is None:
+            continue
+        top, left = tile.rows.start, tile.columns.start
+        files["density"].write(top, left, _steps(patch.density, np.int16))
+        files["doubt"].write(top, left, _steps(patch.doubt, np.uint16))
+        files["lives"].write(top, left, patch.lives)
+        dirty += int(np.count_nonzero(patch.lives))
+    return GlassMap(files["density"], files["doubt"], files["lives"], dirty)
+
+
+def _halo_px(params: LearnParams) -> int:
+    return max(round(1.7 * params.residual.background_px) + 8, 40)
+
+
+def _steps(plane: Plane, kind: type[np.int16] | type[np.uint16]) -> npt.NDArray[np.int16] | npt.NDArray[np.uint16]:
+    limits = np.iinfo(kind)
+    return np.clip(np.rint(plane / DENSITY_STEP_D), limits.min, limits.max).astype(kind)
+
+
+def align(witness: Witness, tile: Tile) -> tuple[Plane, Mask]:
+    """The witness's residual in D on the map's grid, and where it is known: (rows, columns) of the tile, halo included.
+
+    Outside the frame it is 0 and unknown.
+    """
+    frame = witness.codes
+    codes = np.full((tile.shape[0] + 2 * REACH_PX, tile.shape[1] + 2 * REACH_PX), -128, np.int8)
+    whole = [int(np.floor(shift)) for shift in witness.offset]
+    fraction = (witness.offset[0] - whole[0], witness.offset[1] - whole[1])
+    top = tile.rows.low + whole[0] - REACH_PX + 1
+    left = tile.columns.low + whole[1] - REACH_PX + 1
+    low, high = max(top, 0), min(top + codes.shape[0], frame.height)
+    first, last = max(left, 0), min(left + codes.shape[1], frame.width)
+    if low < high and first < last:
+        codes[low - top : high - top, first - left : last - left] = frame.read(low, high, first, last)
+    residual, known = decode(codes)
+    return resample(residual, known, fraction)
+
+
+def _learn_tile(
+    witnesses: Sequence[Witness], fixed: Mask, params: LearnParams, tile: Tile
+) -> _Patch | None:
+    """Everything about one tile; None where its glass is clean."""
+    shape = (len(witnesses), *tile.shape)
+    residuals, known = np.empty(shape, np.float32), np.empty(shape, np.bool_)
+    for k, witness in enumerate(witnesses):
+        residuals[k], known[k] = align(witness, tile)
+    busy = np.stack([texture(r, k, params.residual) for r, k in zip(residuals, known, strict=True)])
+    evidence = gather(residuals, busy, known)
+    mask = suspects(evidence, params.evidence) & ~_spread(fixed, tile)
+    if not mask[tile.inner].any():
+        return None
+    labels, count = ndimage.label(mask, np.ones((3, 3), np.bool_))
+    label = labels[mask] - 1
+
+    missing = (residuals - fill(residuals, mask))[:, mask]
+    trusted = known & ~mask
+    deviation = np.stack(
+        [texture(r, t, params.residual)[mask] for r, t in zip(residuals, trusted, strict=True)]
+    )
+    blind = np.stack([np.bincount(label, ~k[mask], minlength=count) > 0 for k in known])
+    deviation[blind[:, label]] = 10.0
+
+    shape_of = np.maximum(evidence.density[mask], np.float32(1e-4))
+    density = (amplitude(missing, shape_of, deviation, label, count)[label] * shape_of).astype(np.float32)
+    for _ in range(_ROUNDS):
+        ratios = odds(missing, density, deviation, label, count)
+        there = lives(ratios, params.lives)
+        density, doubt = _robust_mean(missing, deviation, there[:, label], mask)
+    ratios = odds(missing, density, deviation, label, count)
+    there = lives(ratios, params.lives) & accepted(ratios, there, params.lives)
+    # What is not well known is worth less: the estimate that has the least expected error.
+    density *= density**2 / (density**2 + 2 * doubt**2)
+    sure = np.abs(density) > 2 * DENSITY_STEP_D
+    bits = (there[:, label].astype(np.uint32) << np.arange(len(witnesses), dtype=np.uint32)[:, None]).sum(
+        axis=0, dtype=np.uint32
+    )
+    bits[~sure] = 0
+    if not bits.any():
+        return None
+    out = [_scatter(values * (bits > 0), mask)[tile.inner] for values in (density, doubt)]
+    life = np.zeros(mask.shape, np.uint32)
+    life[mask] = bits
+    return _Patch(out[0], out[1], life[tile.inner])
+
+
+def _spread(cells: Mask, tile: Tile) -> Mask:
+    """Cells as pixels of the tile, halo included."""
+
+    def pixels(span: Span, count: int) -> npt.NDArray[np.intp]:
+        return np.minimum(np.arange(span.low, span.high) // CELL_PX, count - 1)
+
+    return cells[np.ix_(pixels(tile.rows, cells.shape[0]), pixels(tile.columns, cells.shape[1]))]
+
+
+def _scatter(values: npt.NDArray[np.float32], mask: Mask) -> Plane:
+    plane = np.zeros(mask.shape, np.float32)
+    plane[mask] = values
+    return plane
+
+
+def _robust_mean(
+    missing: npt.NDArray[np.float32], deviation: npt.NDArray[np.float32], there: Mask, mask: Mask
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Mean of `missing` (frames, pixels) over the frames in which the dirt is `there`, and its deviation.
+
+    Iteratively re-weighted from the median: a frame that disagrees with the others around a pixel, because an edge of
+    its film passes there, hardly counts there.
+    """
+    there = np.where(there.any(axis=0), there, True)
+    mean = _masked_median(missing, there)
+    area = ndimage.uniform_filter(mask.astype(np.float32), _NEIGHBOURHOOD_PX, mode="constant")[mask]
+    for _ in range(_REWEIGHTINGS):
+        error = (missing - mean) ** 2
+        around = np.stack(
+            [ndimage.uniform_filter(_scatter(e, mask), _NEIGHBOURHOOD_PX, mode="constant")[mask] for e in error]
+        )
+        weight = there / (around / area + np.float32(0.02) * deviation**2 + np.float32(2e-5))
+        total = weight.sum(axis=0)
+        mean = (weight * missing).sum(axis=0) / total
+    return mean.astype(np.float32), (1 / np.sqrt(total)).astype(np.float32)
+
+
+def _masked_median(values: npt.NDArray[np.float32], there: Mask) -> npt.NDArray[np.float32]:
+    return np.asarray(np.nanmedian(np.where(there, values, np.float32(np.nan)), axis=0), np.float32)

@@ -1,0 +1,102 @@
+"""The lives of particles: in which frames of the group each one lies on the glass.
+
+A particle falls once and goes once, or stays. What is missing in a frame is compared with what the map says, and the
+answers are smoothed over the sequence, forwards and backwards, as a two-state Markov chain.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import numpy as np
+import numpy.typing as npt
+from annotated_types import Interval
+
+from .arrays import Mask
+
+Samples = npt.NDArray[np.float32]
+"""(frames, pixels): values at the pixels of all particles of a tile."""
+
+_FREEDOM = 4.0
+"""Degrees of freedom of the error of a fill: it is small mostly and large where an edge of the film passes."""
+
+_INDEPENDENT = 4.0
+"""How many independent errors a fill makes under one particle, whatever its size."""
+
+
+@dataclass(frozen=True, slots=True)
+class LifeParams:
+    """How dirt comes and goes. `change_rate`: the chance that a particle falls or goes between two frames.
+
+    `min_support`: by how much (natural logarithm of the odds) the frames must say that a particle is dirt on the
+    glass, the one that says it loudest left out. `fewest_frames`: a particle seen in fewer is left alone.
+    """
+
+    change_rate: Annotated[float, Interval(ge=1e-5, le=0.3)] = 0.01
+    min_support: Annotated[float, Interval(ge=0.0, le=100.0)] = 4.0
+    fewest_frames: Annotated[int, Interval(ge=2, le=32)] = 2
+
+
+def odds(missing: Samples, template: Samples, deviation: Samples, labels: npt.NDArray[np.intp], count: int) -> npt.NDArray[np.float64]:
+    """How much more likely each particle is there than not, in each frame: (frames, particles), natural log.
+
+    `missing` is what stands out over the fill, `template` (pixels) or (frames, pixels) the particle's density and
+    `deviation` the error to expect, all in D; `labels` (pixels) 0..`count` - 1. Errors follow Student's t.
+    """
+    area = np.maximum(np.bincount(labels, minlength=count), 1)
+    absent = _sums((missing / deviation) ** 2, labels, count) / area
+    present = _sums(((missing - template) / deviation) ** 2, labels, count) / area
+    fit = np.log((_FREEDOM + _INDEPENDENT * absent) / (_FREEDOM + _INDEPENDENT * present))
+    return (_FREEDOM + _INDEPENDENT) / 2 * fit
+
+
+def _sums(values: Samples, labels: npt.NDArray[np.intp], count: int) -> npt.NDArray[np.float64]:
+    return np.stack([np.bincount(labels, row, minlength=count) for row in values])
+
+
+def amplitude(missing: Samples, shape: npt.NDArray[np.float32], deviation: Samples, labels: npt.NDArray[np.intp], count: int) -> npt.NDArray[np.float64]:
+    """How dense each particle is, as a multiple of `shape` (pixels), if it need not be there in every frame.
+
+    The level, out of those that single frames suggest, at which each frame shows either it or nothing: (particles).
+    """
+    norm = np.maximum(np.bincount(labels, shape**2, minlength=count), 1e-12)
+    levels = _sums(missing * shape, labels, count) / norm
+    best, chosen = np.full(count, -np.inf), np.zeros(count)
+    for level in np.maximum(levels, 0.0):
+        ratio = odds(missing, (level[labels] * shape).astype(np.float32), deviation, labels, count)
+        # Up to a constant, the likelihood of "there or not, equally likely" summed over frames.
+        total = np.logaddexp(ratio, 0.0).sum(axis=0)
+        better = total > best
+        best[better], chosen[better] = total[better], level[better]
+    return chosen
+
+
+def lives(ratios: npt.NDArray[np.float64], params: LifeParams) -> Mask:
+    """Smooth `ratios` (frames, particles) over the sequence: whether each is there, (frames, particles)."""
+    stay, switch = np.log1p(-params.change_rate), np.log(params.change_rate)
+    frames, count = ratios.shape
+    evidence = np.stack([np.zeros_like(ratios), ratios], axis=-1)  # absent, present
+
+    def step(belief: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        absent, present = belief[:, 0], belief[:, 1]
+        return np.stack(
+            [np.logaddexp(absent + stay, present + switch), np.logaddexp(absent + switch, present + stay)], axis=-1
+        )
+
+    forward = np.zeros((frames, count, 2))
+    backward = np.zeros((frames, count, 2))
+    forward[0] = evidence[0]
+    for k in range(1, frames):
+        forward[k] = evidence[k] + step(forward[k - 1])
+    for k in range(frames - 2, -1, -1):
+        backward[k] = step(backward[k + 1] + evidence[k + 1])
+    total = forward + backward
+    return np.asarray(total[..., 1] > total[..., 0])
+
+
+def accepted(ratios: npt.NDArray[np.float64], there: Mask, params: LifeParams) -> Mask:
+    """Which particles are surely dirt on the glass, (particles): several frames say so without the loudest."""
+    support = np.where(there, ratios, 0.0)
+    rest = support.sum(axis=0) - support.max(axis=0)
+    return np.asarray((rest >= params.min_support) & (there.sum(axis=0) >= params.fewest_frames))
