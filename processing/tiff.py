@@ -317,12 +317,13 @@ def read_layout(path: Path) -> Layout:
         if strip_rows < 1:
             raise DamagedImage("its strips have no rows; scan it again")
         offsets, sizes = structure.values(STRIP_OFFSETS), structure.values(STRIP_BYTE_COUNTS)
-        heights = list(even_heights(info.height, strip_rows))
-        if not len(offsets) == len(sizes) == len(heights):
+        needed = -(-info.height // strip_rows)
+        if not len(offsets) == len(sizes) == needed:
             raise DamagedImage(
-                f"it needs {len(heights)} strips, but lists {len(offsets)} offsets and {len(sizes)} sizes; "
+                f"it needs {needed} strips, but lists {len(offsets)} offsets and {len(sizes)} sizes; "
                 "scan it again"
             )
+        heights = even_heights(info.height, strip_rows)
         strips = tuple(
             _whole_strip(
                 structure, info, compression, Strip(n * strip_rows, n * strip_rows + rows, offset, size)

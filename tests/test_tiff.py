@@ -543,6 +543,18 @@ def test_a_spoilt_header_is_an_image_error_or_harmless(
     assert info.height > 0
 
 
+def test_an_absurd_height_is_refused_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "in.tif"
+    write(path, picture(20, 12, 3, "uint16"), rowsperstrip=1, byteorder="<")
+    with tifffile.TiffFile(path) as file:
+        tag = file.pages[0].tags[257]
+    data = bytearray(path.read_bytes())
+    struct.pack_into("<HHII", data, tag.offset, 257, 4, 1, 2**32 - 1)
+    path.write_bytes(data)
+    with pytest.raises(DamagedImage, match="needs 4294967295 strips"):
+        probe(path)
+
+
 def test_a_file_replaced_after_probing_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "in.tif"
     write(path, picture(20, 12, 3, "uint16"))
