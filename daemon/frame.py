@@ -1,0 +1,110 @@
+"""The records that flow forwards: a file to clean, what was done to it, and how it came out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.metadata import version
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path, PurePosixPath
+
+    from .errors import FrameError
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A picture file to clean, and its name below the output folder."""
+
+    path: Path
+    relative: PurePosixPath
+
+    @property
+    def shown(self) -> str:
+        """The path as text; bytes that are no UTF-8 are escaped, so that it can be printed and stored."""
+        return str(self.path).encode(errors="backslashreplace").decode()
+
+
+@dataclass(frozen=True, slots=True)
+class Defect:
+    """One repaired place. `bbox` is top, left, bottom, right in px, the last two exclusive; density in D."""
+
+    bbox: tuple[int, int, int, int]
+    area_px: int
+    peak_density: float
+    repair: Literal["divided", "filled", "both"]
+    origin: Literal["glass", "film"] = "glass"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What was done to a frame: the content of ``receipts/<name>.json``. Numbers are Python's own.
+
+    `roll_sha256` stands for all the frames from which the map was learnt, `profile_sha256` for the profile's
+    values; `offset_px` is (rows, columns). With `reencoded` the picture is a JPEG that was repaired, and its
+    untouched pixels may differ from the original's by rounding.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=True, allow_inf_nan=False)
+
+    schema: Literal[1] = 1
+    dustwatch: str = field(default_factory=lambda: version("dustwatch"))
+    input: str
+    input_sha256: str
+    output_sha256: str
+    roll_sha256: str
+    profile: str
+    profile_sha256: str
+    status: Literal["cleaned", "unchanged", "abstained"]
+    reason: str
+    glass_id: str | None = None
+    map_frames: int = 0
+    offset_px: tuple[float, float] | None = None
+    changed_px: int = 0
+    changed_share: float = 0.0
+    reencoded: bool = False
+    defects: tuple[Defect, ...] = ()
+
+    def to_json(self) -> bytes:
+        """Write the receipt as indented JSON in UTF-8, ending in a newline."""
+        return _adapter().dump_json(self, indent=2) + b"\n"
+
+    @staticmethod
+    def from_json(data: bytes) -> Receipt | None:
+        """Read what `to_json` wrote; None for anything else, a receipt of another schema included."""
+        try:
+            return _adapter().validate_json(data)
+        except ValidationError:
+            return None
+
+
+@cache
+def _adapter() -> TypeAdapter[Receipt]:
+    return TypeAdapter(Receipt)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a frame came out: with a receipt, or with the error that kept it from one.
+
+    `skipped` says that nothing was written, because an earlier run had done it. `seconds` are by stage.
+    """
+
+    arrival: Arrival
+    receipt: Receipt | None = None
+    error: FrameError | None = None
+    skipped: bool = False
+    seconds: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def status(self) -> Literal["cleaned", "unchanged", "abstained", "skipped", "failed"]:
+        """One word for the whole."""
+        if self.error is not None:
+            return "failed"
+        if self.skipped or self.receipt is None:
+            return "skipped"
+        return self.receipt.status

@@ -1,0 +1,297 @@
+"""The output folder: pictures that appear whole or not at all, and the receipts by which we know our own.
+
+A frame is three files, and a process can be killed between any two. They are put in place like this:
+
+1. picture, mask and receipt are written beside their places under hidden names, and forced to the disk;
+2. the mask is renamed into place, then the picture, then the receipt.
+
+A picture is taken for ours only if a receipt, in place *or still under its hidden name*, bears its digest.
+So after a kill before the picture's renaming the older receipt still speaks for the older picture, and after
+it the hidden receipt speaks for the new one: either way the next run goes on. A picture that somebody else
+has changed matches neither and is left alone.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import os
+import shutil
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from .errors import ExitCode, FrameError, Remedy, ServiceError
+from .frame import Receipt
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from .frame import Arrival
+
+RECEIPTS = "receipts"
+"""Folder of receipts and masks in the output folder."""
+
+_PART = ".dustwatch.part"
+"""Ending of a hidden file that is not finished. Nobody else's, so that leftovers can be removed."""
+
+_WORK = ".dustwatch-"
+
+_REMEDIES = {
+    errno.ENOSPC: "the output folder's disk is full; free some space",
+    errno.EDQUOT: "the quota of the output folder's disk is used up; free some space",
+    errno.EFBIG: "the file is larger than the output folder's disk or this user's limit allows",
+    errno.EROFS: "the output folder's disk is read-only; give another output folder",
+    errno.EACCES: "no permission; allow this user to write in its folder",
+    errno.EPERM: "no permission; allow this user to write in its folder",
+    errno.ENAMETOOLONG: "the name is too long; give the original a shorter one",
+    errno.EISDIR: "there is a folder of this name; move it away",
+    errno.ENOTDIR: "a file is where its folder should be; move it away",
+    errno.EEXIST: "a file is where its folder should be; move it away",
+}
+
+State = Literal["to do", "done", "edited", "foreign"]
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """Where to write a frame's picture, and its mask if it has one. The picture exists and is empty."""
+
+    picture: Path
+    mask: Path
+
+
+class Output:
+    """The folder that cleaned frames are written to. Nothing is touched before `prepare` and `publish`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def path(self, arrival: Arrival) -> Path:
+        """Where the cleaned picture belongs."""
+        return self.folder / arrival.relative
+
+    def receipt_path(self, arrival: Arrival) -> Path:
+        """Where the receipt belongs."""
+        return self.folder / RECEIPTS / f"{arrival.relative}.json"
+
+    def mask_path(self, arrival: Arrival) -> Path:
+        """Where the mask belongs."""
+        return self.folder / RECEIPTS / f"{arrival.relative}.mask.png"
+
+    @contextmanager
+    def prepare(self) -> Iterator[Path]:
+        """Make the folder, keep other processes out of it, tidy up after killed ones; once for a run.
+
+        Yields a folder in it for scratch files, removed with all it holds at the end. Raises ServiceError
+        (usage) where the folder cannot be made, cannot be written in, or another run is using it.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            raise self._unusable(error) from error
+        try:
+            self._lock(handle)
+            work = self.folder / f"{_WORK}{os.getpid()}"
+            try:
+                self._tidy()
+                work.mkdir()
+            except OSError as error:
+                raise self._unusable(error) from error
+            try:
+                yield work
+            finally:
+                shutil.rmtree(work, ignore_errors=True)
+        finally:
+            os.close(handle)
+
+    def publish(self, arrival: Arrival, write: Callable[[Draft], Receipt]) -> Receipt:
+        """Put what `write` writes into place, as described at the top, over whatever is there.
+
+        `write` returns the receipt, with the digest of the picture it wrote. A mask that it does not write is
+        removed from its place. The picture gets the permissions of the original. Raises FrameError where the
+        disk is full or something cannot be written; whatever `write` raises otherwise comes through. What was
+        there stays until everything new is safe on the disk.
+        """
+        picture, receipt_file = self.path(arrival), self.receipt_path(arrival)
+        draft = Draft(_part(picture), _part(self.mask_path(arrival)))
+        pending = _part(receipt_file)
+        try:
+            _create(draft.picture)
+            _create(pending)
+            draft.mask.unlink(missing_ok=True)
+            receipt = write(draft)
+            _match_mode(draft.picture, arrival.path)
+            _sync(draft.picture)
+            pending.write_bytes(receipt.to_json())
+            _sync(pending)
+            _sync(pending.parent)
+            if draft.mask.exists():
+                _sync(draft.mask)
+                draft.mask.replace(self.mask_path(arrival))
+            else:
+                self.mask_path(arrival).unlink(missing_ok=True)
+            draft.picture.replace(picture)
+            _sync(picture.parent)
+            pending.replace(receipt_file)
+            _sync(pending.parent)
+        except OSError as error:
+            raise _frame_error(error, arrival, picture) from error
+        finally:
+            # Once the picture is in place, the pending receipt is all that speaks for it.
+            with suppress(OSError):
+                draft.picture.unlink()
+                draft.mask.unlink(missing_ok=True)
+                pending.unlink(missing_ok=True)
+        return receipt
+
+    def read_receipt(self, arrival: Arrival) -> Receipt | None:
+        """Read the receipt; None where there is none that can be understood.
+
+        Where a run was killed with the picture in place and its receipt not yet, that is the one.
+        """
+        file = self.receipt_path(arrival)
+        pending = _read(_part(file))
+        if pending is not None and pending.output_sha256 == _digest(self.path(arrival)):
+            return pending
+        return _read(file)
+
+    def state(self, arrival: Arrival, roll_sha256: str, profile_sha256: str) -> State:
+        """Tell what there is to do for a frame, from the digests of its roll and profile. Writes nothing.
+
+        ``done``: the picture is as we wrote it, from this roll with this profile. ``to do``: there is none,
+        or one that we wrote otherwise. ``edited``: it is not as we wrote it. ``foreign``: there is one, but
+        no receipt for it. Neither of the last two is ours to overwrite. Raises FrameError where the picture
+        cannot be read.
+        """
+        picture = self.path(arrival)
+        if not os.path.lexists(picture):
+            return "to do"
+        receipt = self.read_receipt(arrival)
+        if receipt is None:
+            return "foreign"
+        if receipt.output_sha256 != _digest(picture):
+            return "edited"
+        same = (receipt.roll_sha256, receipt.profile_sha256) == (roll_sha256, profile_sha256)
+        return "done" if same else "to do"
+
+    def _unusable(self, error: OSError) -> ServiceError:
+        reason = f"{self.folder}: the output folder cannot be used: {error.strerror} ({error.filename})"
+        return ServiceError(f"{reason}; give one that this user can write in", ExitCode.USAGE)
+
+    def _lock(self, handle: int) -> None:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ServiceError(
+                f"{self.folder}: another run is writing in this folder; wait for it, or give another one",
+                ExitCode.USAGE,
+            ) from error
+        except OSError:
+            pass  # a network disk without locks
+
+    def _tidy(self) -> None:
+        """Finish or remove what killed processes left behind."""
+        for work in self.folder.glob(f"{_WORK}*"):
+            if not _alive(work.name.removeprefix(_WORK)):
+                shutil.rmtree(work)
+        for folder, _, names in os.walk(self.folder):
+            for name in names:
+                if name.startswith(".") and name.endswith(_PART):
+                    self._settle(Path(folder, name))
+
+    def _settle(self, part: Path) -> None:
+        """Put a pending receipt into place if its picture is there; remove any other unfinished file."""
+        place = part.with_name(part.name[1:].removesuffix(_PART))
+        receipts = self.folder / RECEIPTS
+        if place.suffix == ".json" and receipts in place.parents:
+            picture = self.folder / place.relative_to(receipts).with_suffix("")
+            pending = _read(part)
+            if pending is not None and picture.is_file() and sha256_of(picture) == pending.output_sha256:
+                part.replace(place)
+                return
+        part.unlink()
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's content, in hex. Raises OSError."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def copy(source: Path, destination: Path) -> str:
+    """Copy a file's bytes, nothing else of it, and give the SHA-256 of what was written. Raises OSError."""
+    shutil.copyfile(source, destination)
+    return sha256_of(destination)
+
+
+def _part(path: Path) -> Path:
+    return path.with_name(f".{path.name}{_PART}")
+
+
+def _create(part: Path) -> None:
+    """Make an empty file anew, and its folder; readable by this user only, as the original may be private."""
+    part.parent.mkdir(parents=True, exist_ok=True)
+    part.unlink(missing_ok=True)
+    part.touch(0o600, exist_ok=False)
+
+
+def _match_mode(path: Path, original: Path) -> None:
+    # Memory cards have no permissions; the picture is worth having all the same.
+    with suppress(PermissionError):
+        path.chmod(original.stat().st_mode & 0o777)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # some network disks cannot do it for folders
+            raise
+    finally:
+        os.close(handle)
+
+
+def _read(file: Path) -> Receipt | None:
+    try:
+        return Receipt.from_json(file.read_bytes())
+    except OSError:
+        return None
+
+
+def _digest(picture: Path) -> str | None:
+    """SHA-256 of a picture in the output folder; None where there is no file."""
+    try:
+        return sha256_of(picture) if picture.is_file() else None
+    except OSError as error:
+        reason = f"{picture}: cannot be read: {error.strerror}; allow this user to read it, or move it away"
+        raise FrameError(reason, Remedy.RETRY) from error
+
+
+def _alive(pid: str) -> bool:
+    """Whether another process of this number runs. A service in a container has the same one each time."""
+    if pid == str(os.getpid()):
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, ValueError, OverflowError):
+        return False
+    except PermissionError:
+        pass  # somebody else's
+    return True
+
+
+def _frame_error(error: OSError, arrival: Arrival, picture: Path) -> FrameError:
+    """Say which of the two files is at fault; a write that failed does not name its file."""
+    # With two names it was a copy, in which either side may have failed.
+    if error.filename == os.fspath(arrival.path) and error.filename2 is None:
+        reason = f"{arrival.path}: cannot be read: {error.strerror}; check its permissions and its disk"
+    elif error.errno in _REMEDIES:
+        reason = f"{picture}: cannot be written: {_REMEDIES[error.errno]}, then run again"
+    else:
+        reason = f"{picture}: cannot be made from {arrival.path}: {error.strerror}; check the disks of both"
+    return FrameError(reason, Remedy.RETRY)

@@ -1,0 +1,255 @@
+"""From what the command line names to the files to clean, in the order in which they were scanned.
+
+Nothing is written here, and all that would make a run dangerous is refused: two inputs for one output, an
+output on top of an original, an output folder that the next run would take for input.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, TypeAlias
+
+from .errors import ExitCode, FrameError, Remedy, ServiceError
+from .frame import Arrival
+from .output import RECEIPTS, Output
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
+"""What makes a file in a folder a picture, in any case. A file that is named itself needs none of them."""
+
+_KINDS = {
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFBLK: "a device",
+    stat.S_IFCHR: "a device",
+}
+
+_CHECK = "check its permissions and its disk"
+
+_Identity: TypeAlias = tuple[int, int]
+"""Device and inode: the same for all ways to spell a folder."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The files to clean in natural name order; what looked like one and cannot be; what was left out."""
+
+    arrivals: tuple[Arrival, ...]
+    failures: tuple[tuple[Path, FrameError], ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Search:
+    arrivals: list[Arrival] = field(default_factory=list)
+    failures: list[tuple[Path, FrameError]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def fail(self, path: Path, reason: str, remedy: Remedy) -> None:
+        self.failures.append((path, FrameError(f"{path}: {reason}", remedy)))
+
+
+def find(paths: Sequence[Path], output: Path) -> Found:
+    """Find the pictures that `paths` name; a folder is walked, without hidden entries and linked folders.
+
+    A file's name below the output folder is its path below the folder that was given, or its bare name. The
+    order is that of the names with numbers by their value, whatever the case, a folder's own files together
+    and before those of its subfolders. No picture is opened for more than to see whether it can be.
+
+    Raises ServiceError (usage) where a path does not exist, nothing at all is found, a file is given twice,
+    two files would be written to one place or one over an original, also on a file system that folds case,
+    and where `output`, which need not exist, is an input folder or lies in one.
+    """
+    search = _Search()
+    for path in paths:
+        mode = _mode(path)
+        if stat.S_ISDIR(mode):
+            _refuse_inside(output, path)
+            _walk(path, search)
+        else:
+            _take(Arrival(path, PurePosixPath(path.name)), mode, search)
+    if not search.arrivals and not search.failures:
+        looked_for = ", ".join(f"*{suffix}" for suffix in SUFFIXES)
+        where = ", ".join(map(str, paths))
+        raise ServiceError(f"no pictures in {where}; looked for {looked_for}", ExitCode.USAGE)
+    arrivals = sorted(search.arrivals, key=lambda arrival: _natural_path(arrival.path))
+    _refuse_twice(arrivals)
+    _refuse_collisions(arrivals, Output(output))
+    _refuse_overwriting(arrivals, Output(output))
+    failures = sorted(search.failures, key=lambda failure: _natural_path(failure[0]))
+    return Found(tuple(arrivals), tuple(failures), tuple(sorted(search.notes)))
+
+
+def natural_key(name: str) -> tuple[object, ...]:
+    """Sort key of a file name: 2 before 10, case ignored, ``a.tif`` before ``a 2.tif``; no two names tie."""
+    # Stem and suffix apart, or the dot would be compared with what follows the number.
+    pure = PurePosixPath(name)
+    return _numbers(pure.stem), _numbers(pure.suffix), name
+
+
+def _numbers(text: str) -> tuple[str | int, ...]:
+    """Text, number, text, ...: always alternating, so that like is compared with like."""
+    pieces = re.split("([0-9]+)", text.casefold())
+    return tuple(int(piece) if index % 2 else piece for index, piece in enumerate(pieces))
+
+
+def _natural_path(path: Path) -> tuple[object, ...]:
+    folder = path.parent.absolute()
+    return tuple(map(natural_key, folder.parts)), natural_key(path.name)
+
+
+# --- looking ------------------------------------------------------------------------------------------------
+
+
+def _mode(path: Path) -> int:
+    """Look what a path on the command line is; links are followed."""
+    try:
+        return path.stat().st_mode
+    except FileNotFoundError as error:
+        what = "a link to a file that is gone" if path.is_symlink() else "no such file or folder"
+        raise ServiceError(f"{path}: {what}; check the spelling", ExitCode.USAGE) from error
+    except OSError as error:
+        raise ServiceError(f"{path}: cannot be reached: {error.strerror}", ExitCode.USAGE) from error
+
+
+def _walk(root: Path, search: _Search) -> None:
+    folders = [root]
+    while folders:
+        folder = folders.pop()
+        try:
+            with os.scandir(folder) as entries:
+                names = [entry.name for entry in entries if not entry.name.startswith(".")]
+        except OSError as error:
+            search.fail(folder, f"folder cannot be read: {error.strerror}; {_CHECK}", Remedy.RETRY)
+            continue
+        for path in map(folder.joinpath, names):
+            try:
+                mode = path.lstat().st_mode
+            except OSError as error:
+                search.fail(path, f"cannot be reached: {error.strerror}; {_CHECK}", Remedy.RETRY)
+                continue
+            if stat.S_ISDIR(mode):
+                folders.append(path)
+            elif path.suffix.lower() in SUFFIXES:
+                relative = PurePosixPath(path.relative_to(root))
+                if not _is_mask(path):
+                    _take(Arrival(path, relative), mode, search)
+            elif stat.S_ISLNK(mode) and _identity(path / "."):
+                search.notes.append(f"{path}: a link to a folder is not followed; give the folder itself")
+
+
+def _is_mask(path: Path) -> bool:
+    """Whether it is one of our own masks, met where an earlier output lies in the input."""
+    return path.name.endswith(".mask.png") and RECEIPTS in path.parts
+
+
+def _take(arrival: Arrival, mode: int, search: _Search) -> None:
+    """Sort a file in. What is no regular file is never opened: a pipe would wait for ever."""
+    path = arrival.path
+    if stat.S_ISLNK(mode):
+        search.fail(path, f"a link, which is not followed in a folder; give {_target(path)}", Remedy.SKIP)
+    elif not stat.S_ISREG(mode):
+        kind = _KINDS.get(stat.S_IFMT(mode), "no regular file")
+        search.fail(path, f"{kind}, no picture; save the scan to a file", Remedy.SKIP)
+    else:
+        try:
+            os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
+        except OSError as error:
+            search.fail(path, f"cannot be read: {error.strerror}; {_CHECK}", Remedy.RETRY)
+        else:
+            search.arrivals.append(arrival)
+
+
+def _target(link: Path) -> str:
+    """Say what to give in a link's stead."""
+    try:
+        return str(link.resolve(strict=True))
+    except (OSError, RuntimeError):  # Python before 3.13 reports a circle of links as a RuntimeError
+        return "the file meant: it leads to none"
+
+
+# --- refusing -----------------------------------------------------------------------------------------------
+
+
+def _refuse_inside(output: Path, folder: Path) -> None:
+    """Refuse an output in an input folder: the next run would clean what this one wrote.
+
+    Compared by what the file system says they are, so links, mounts and folded case do not matter.
+    """
+    resolved = Path(os.path.realpath(output))
+    for parent in (resolved, *resolved.parents):
+        if _identity(parent) == _identity(folder):
+            how = "is" if parent == resolved else "lies inside"
+            raise ServiceError(
+                f"the output folder {output} {how} the input folder {folder}; give one beside it",
+                ExitCode.USAGE,
+            )
+
+
+def _refuse_twice(arrivals: Sequence[Arrival]) -> None:
+    given: dict[Path, Arrival] = {}
+    for arrival in arrivals:
+        first = given.setdefault(arrival.path.resolve(), arrival)
+        if first is not arrival:
+            raise ServiceError(
+                f"{first.path} and {arrival.path} are one file, given twice; give it once", ExitCode.USAGE
+            )
+
+
+def _refuse_collisions(arrivals: Sequence[Arrival], output: Output) -> None:
+    """Refuse two files in one place, and a file where another one needs a folder."""
+    taken: dict[str, Arrival] = {}
+    folders: dict[str, Arrival] = {}
+    for arrival in arrivals:
+        for path in _written(arrival, output):
+            relative = path.relative_to(output.folder)
+            name = str(relative).casefold()
+            parents = [str(parent).casefold() for parent in relative.parents]
+            folders |= dict.fromkeys(parents, arrival)
+            others = (taken.get(name), folders.get(name), *map(taken.get, parents))
+            if other := next(filter(None, others), None):
+                raise ServiceError(
+                    f"{other.path} and {arrival.path} would both be written to {path}; "
+                    "rename one, or clean them into different output folders",
+                    ExitCode.USAGE,
+                )
+            taken[name] = arrival
+
+
+def _refuse_overwriting(arrivals: Sequence[Arrival], output: Output) -> None:
+    originals = {_place(arrival.path.resolve()): arrival for arrival in arrivals}
+    for arrival in arrivals:
+        for path in _written(arrival, output):
+            place = _place(path)
+            if place in originals:
+                raise ServiceError(
+                    f"{path} would be written over the original {originals[place].path}; "
+                    "give another output folder",
+                    ExitCode.USAGE,
+                )
+
+
+def _written(arrival: Arrival, output: Output) -> Iterator[Path]:
+    yield output.path(arrival)
+    yield output.receipt_path(arrival)
+    yield output.mask_path(arrival)
+
+
+def _place(path: Path) -> tuple[_Identity | None, str]:
+    """Where a file lies or would lie, whatever the case of its name."""
+    return _identity(path.parent), path.name.casefold()
+
+
+def _identity(folder: Path) -> _Identity | None:
+    """Tell a folder from all others; None where it does not exist or cannot be reached."""
+    try:
+        status = folder.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
