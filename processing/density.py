@@ -16,8 +16,6 @@ import numpy as np
 import numpy.typing as npt
 from annotated_types import Interval
 
-from .arrays import Plane
-
 
 @dataclass(frozen=True, slots=True)
 class Tone:
@@ -74,7 +72,7 @@ def density_table(tone: Tone, maximum: int) -> npt.NDArray[np.float32]:
     return table
 
 
-def to_values(density: Plane, tone: Tone, maximum: int) -> npt.NDArray[np.float64]:
+def to_values(density: npt.NDArray[np.float32], tone: Tone, maximum: int) -> npt.NDArray[np.float64]:
     """Density (any shape, in D) -> stored values 0..`maximum`, rounded to whole steps, clipped, as float64."""
     linear = 10.0 ** (-tone.sign * density.astype(np.float64))
     return np.rint(stored(linear, tone) * maximum)

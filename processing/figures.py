@@ -44,8 +44,8 @@ class Figures:
 def figures(cleaned: Scan, frame: SimulatedFrame) -> Figures:
     """Compare `cleaned`, (rows, columns, 3) stored values like `frame.scan`, with the film.
 
-    The roll is linear and dirt darkens it. Raises ValueError when `cleaned` has another shape or type than the
-    scan.
+    The roll is linear and dirt darkens it. Raises ValueError when `cleaned` has another shape or type than
+    the scan.
     """
     require_scan(cleaned)
     if cleaned.shape != frame.scan.shape or cleaned.dtype != frame.scan.dtype:

@@ -23,8 +23,8 @@ from .fingerprint import CELL_PX
 from .image import in_order
 from .particles import LifeParams, accepted, amplitude, lives, odds
 from .planes import PlaneFile
-from .register import REACH_PX, resample
-from .residual import ResidualParams, decode, texture
+from .register import BEFORE_PX, MARGIN_PX, resample, split
+from .residual import UNKNOWN, ResidualParams, decode, texture
 from .strips import Span, Tile, tiles
 
 MOST_FRAMES = 32
@@ -128,16 +128,13 @@ def align(witness: Witness, tile: Tile) -> tuple[Plane, Mask]:
 
     Outside the frame it is 0 and unknown.
     """
-    frame = witness.codes
-    codes = np.full((tile.shape[0] + 2 * REACH_PX, tile.shape[1] + 2 * REACH_PX), -128, np.int8)
-    whole = [int(np.floor(shift)) for shift in witness.offset]
-    fraction = (witness.offset[0] - whole[0], witness.offset[1] - whole[1])
-    top = tile.rows.low + whole[0] - REACH_PX + 1
-    left = tile.columns.low + whole[1] - REACH_PX + 1
-    low, high = max(top, 0), min(top + codes.shape[0], frame.height)
-    first, last = max(left, 0), min(left + codes.shape[1], frame.width)
-    if low < high and first < last:
-        codes[low - top : high - top, first - left : last - left] = frame.read(low, high, first, last)
+    whole, fraction = split(witness.offset)
+    codes = witness.codes.window(
+        tile.rows.low + whole[0] - BEFORE_PX,
+        tile.columns.low + whole[1] - BEFORE_PX,
+        (tile.shape[0] + MARGIN_PX, tile.shape[1] + MARGIN_PX),
+        outside=int(UNKNOWN),
+    )
     residual, known = decode(codes)
     return resample(residual, known, fraction)
 

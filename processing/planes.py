@@ -34,6 +34,15 @@ class PlaneFile:
         self._transfer(os.preadv, os.O_RDONLY, out, top, left)
         return out
 
+    def window(self, top: int, left: int, shape: tuple[int, int], outside: int) -> npt.NDArray[Any]:
+        """The rectangle of `shape` (rows, columns) at `top`, `left`, which may lie `outside` the plane in part."""
+        out = np.full(shape, outside, self.dtype)
+        low, high = max(top, 0), min(top + shape[0], self.height)
+        first, last = max(left, 0), min(left + shape[1], self.width)
+        if low < high and first < last:
+            out[low - top : high - top, first - left : last - left] = self.read(low, high, first, last)
+        return out
+
     def write(self, top: int, left: int, values: npt.NDArray[Any]) -> None:
         """Write `values` with its first row and column at `top`, `left`. OSError where the disk is full."""
         self._transfer(os.pwritev, os.O_WRONLY, np.ascontiguousarray(values, self.dtype), top, left)

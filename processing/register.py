@@ -5,14 +5,25 @@ A frame shows at (row + offset[0], column + offset[1]) what the map has at (row,
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
 from .arrays import Mask, Plane
 from .kernel import kernel
 
-REACH_PX = 3
-"""Pixels that resampling sees on each side."""
+BEFORE_PX = 2
+"""Pixels that resampling sees before the one it starts from."""
+
+MARGIN_PX = 5
+"""Pixels that resampling sees beyond those it gives, before and after together."""
+
+
+def split(offset: tuple[float, float]) -> tuple[tuple[int, int], tuple[float, float]]:
+    """An offset as whole pixels, rounded down, and the fraction (0..1) beyond them."""
+    down, right = (math.floor(shift) for shift in offset)
+    return (down, right), (offset[0] - down, offset[1] - right)
 
 
 def lanczos(fraction: float) -> npt.NDArray[np.float32]:
@@ -28,10 +39,10 @@ def lanczos(fraction: float) -> npt.NDArray[np.float32]:
 def resample(plane: Plane, known: Mask, fraction: tuple[float, float]) -> tuple[Plane, Mask]:
     """Interpolate `plane` at (row + `fraction`[0], column + `fraction`[1]), each 0..1.
 
-    `plane` and `known` are (rows + 6, columns + 6); the results are (rows, columns): result[0, 0] lies between
+    `plane` and `known` are (rows + 5, columns + 5); the results are (rows, columns): result[0, 0] lies between
     plane[2, 2] and plane[3, 3]. A result is known where the four samples around it are.
     """
-    out = np.empty((plane.shape[0] - 6, plane.shape[1] - 6), np.float32)
+    out = np.empty((plane.shape[0] - MARGIN_PX, plane.shape[1] - MARGIN_PX), np.float32)
     sure = np.empty(out.shape, np.bool_)
     across = np.empty((plane.shape[0], out.shape[1]), np.float32)
     _resample(plane, known, lanczos(fraction[0]), lanczos(fraction[1]), across, out, sure)

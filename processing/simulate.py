@@ -24,6 +24,13 @@ Fixture = Literal["holder edge", "rebate text"]
 """What stays in the picture from frame to frame and is no dirt."""
 
 
+FILM_BASE_D = (0.10, 0.22, 0.32)
+"""Density of the unexposed film, base and mask, in red, green and blue."""
+
+FILM_GAMMA = 0.62
+"""Density that a tenfold exposure adds."""
+
+
 @dataclass(frozen=True, slots=True)
 class RollParams:
     """What happens to a roll. Densities in D, lengths in pixels, rates per frame.
@@ -111,7 +118,9 @@ class Roll:
 
     def _glass_id(self, index: int) -> int:
         """Wipes clean every slot; a new id for each slot after each wipe."""
-        return sum(index >= wipe for wipe in self.params.wipes) * self.params.slots + index % self.params.slots
+        return (
+            sum(index >= wipe for wipe in self.params.wipes) * self.params.slots + index % self.params.slots
+        )
 
     def _particles(self, index: int) -> list[Particle]:
         lives = self._lives[index % self.params.slots]
@@ -135,9 +144,11 @@ class Roll:
 
 def _negative(scene: Planes, rng: np.random.Generator, p: RollParams) -> Planes:
     """Linear transmittance of a colour negative of `scene`: base plus mask, a straight curve, and grain."""
-    base = np.array([0.10, 0.22, 0.32], np.float32)
+    base = np.array(FILM_BASE_D, np.float32)
     exposure = rng.uniform(0.85, 1.15)
-    density = base + np.float32(0.62) * np.log10(np.maximum(scene * exposure, 0.004) / np.float32(0.004))
+    density = base + np.float32(FILM_GAMMA) * np.log10(
+        np.maximum(scene * exposure, 0.004) / np.float32(0.004)
+    )
     grain = ndimage.gaussian_filter(rng.standard_normal(scene.shape, dtype=np.float32), (0.6, 0.6, 0))
     grain *= p.grain_d / grain.std()
     return np.power(10.0, -np.maximum(density + grain, 0.02), dtype=np.float32)

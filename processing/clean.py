@@ -1,0 +1,190 @@
+"""Pass 2 over a file: the dirt of the map divided out of the frame, and filled where division tells too little.
+
+Each dirty pixel is estimated twice: by division, whose error is the map's doubt and the scanner's noise, which the dirt
+has amplified; and by the fill, whose error is as large as the film is busy. What is written is their mean, weighted by
+inverse variance: division nearly everywhere, the fill in opaque cores, and no seam between them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from annotated_types import Interval
+
+from .arrays import Mask, Plane, Scan
+from .defects import FILLED_SHARE, Defect, DefectList
+from .density import Tone, density_table, to_values
+from .divide import divided, division_noise
+from .fill import fill
+from .image import Band, ImageInfo, in_order
+from .learn import DENSITY_STEP_D, GlassMap
+from .planes import PlaneFile
+from .raster import open_rows, rewrite, write_mask
+from .register import BEFORE_PX, MARGIN_PX, resample, split
+from .residual import ResidualParams, decode, texture
+from .strips import Span, bands, spans
+
+_BAND_BYTES = 24 << 20
+_ROWS_MULTIPLE = 32
+_TILE_PX = 256
+
+
+@dataclass(frozen=True, slots=True)
+class RepairParams:
+    """How dirt is taken off.
+
+    `min_density_d`: fainter dirt is left alone. `scanner_noise`: standard deviation of full light, as a share of it;
+    more means that deep dirt is rather filled than divided.
+    """
+
+    min_density_d: Annotated[float, Interval(ge=0.0005, le=0.1)] = 0.003
+    scanner_noise: Annotated[float, Interval(ge=0.0, le=0.1)] = 0.005
+
+
+@dataclass(frozen=True, slots=True)
+class FrameDirt:
+    """The dirt in one frame: the glass's map, which witness of it the frame is, where the glass lies in it, and the
+    frame's own coded residual."""
+
+    glass: GlassMap
+    codes: PlaneFile
+    witness: int
+    offset: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True)
+class CleanReport:
+    """What was changed in a frame."""
+
+    changed_px: int
+    defects: tuple[Defect, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Repaired:
+    start: int
+    rows: Scan
+    changed: Mask
+    density: Plane
+    filled: Mask
+
+
+def clean(
+    info: ImageInfo,
+    dirt: FrameDirt,
+    tone: Tone,
+    residual: ResidualParams,
+    params: RepairParams,
+    destination: Path,
+    mask_destination: Path,
+    threads: int,
+) -> CleanReport:
+    """Write the cleaned picture to `destination` and, as 8-bit PNG, where it differs (255) to `mask_destination`.
+
+    The picture is read once, from top to bottom, in a few bands of memory; pixels without dirt keep every bit and
+    extra samples pass through. The mask goes by way of a scratch file beside it. The result does not depend on
+    `threads`. Raises ImageError where the file does not decode or cannot be rewritten, OSError where the disk is full.
+    """
+    plan = bands(
+        info.height,
+        info.row_bytes + 40 * info.width,
+        budget_bytes=_BAND_BYTES,
+        halo=_halo_px(residual),
+        multiple=_ROWS_MULTIPLE,
+    )
+    defects = DefectList(info.width)
+    scratch = PlaneFile(mask_destination.with_name(mask_destination.name + ".raw"), info.height, info.width, np.dtype(np.uint8))
+    scratch.create()
+    changed_px = 0
+
+    def work(job: tuple[Span, Scan]) -> _Repaired:
+        return _repair_band(*job, info, dirt, tone, residual, params)
+
+    def repaired() -> Iterator[Band]:
+        nonlocal changed_px
+        with open_rows(info, threads) as rows:
+            jobs = ((span, rows.read(span.low, span.high)) for span in plan)
+            for band in in_order(threads, _BAND_BYTES, work, jobs):
+                defects.add(band.start, band.changed, band.density, band.filled)
+                scratch.write(band.start, 0, band.changed.astype(np.uint8) * np.uint8(255))
+                changed_px += int(np.count_nonzero(band.changed))
+                yield Band(band.start, band.rows, band.changed.any(axis=1))
+
+    try:
+        rewrite(info, destination, repaired(), threads)
+        masks = (scratch.read(span.start, span.stop, 0, info.width) for span in plan)
+        write_mask(mask_destination, info.height, info.width, masks)
+    finally:
+        scratch.path.unlink(missing_ok=True)
+    return CleanReport(changed_px, defects.finish())
+
+
+def dirt_in_frame(dirt: FrameDirt, rows: Span, width: int) -> tuple[Plane, Plane]:
+    """Density of the dirt in the frame and its doubt, in D, in `rows` with their halo: two (rows, columns)."""
+    whole, fraction = split((-dirt.offset[0], -dirt.offset[1]))
+    corner = (rows.low + whole[0] - BEFORE_PX, whole[1] - BEFORE_PX)
+    shape = (rows.high - rows.low + MARGIN_PX, width + MARGIN_PX)
+    there = (dirt.glass.lives.window(*corner, shape, outside=0) >> np.uint32(dirt.witness)) & np.uint32(1)
+    if not there.any():
+        return (np.zeros((rows.high - rows.low, width), np.float32),) * 2
+    always = np.ones(shape, np.bool_)
+    density, doubt = (
+        resample(file.window(*corner, shape, outside=0) * there * np.float32(DENSITY_STEP_D), always, fraction)[0]
+        for file in (dirt.glass.density, dirt.glass.doubt)
+    )
+    return density, np.maximum(doubt, np.float32(1e-4))
+
+
+def _repair_band(
+    span: Span, rows: Scan, info: ImageInfo, dirt: FrameDirt, tone: Tone, residual: ResidualParams, params: RepairParams
+) -> _Repaired:
+    """Repair the rows of `span`; `rows` holds them with their halo."""
+    density, doubt = dirt_in_frame(dirt, span, info.width)
+    dirty = np.abs(density) >= params.min_density_d
+    out = rows[span.inner].copy()
+    filled = np.zeros(out.shape[:2], np.bool_)
+    for columns in spans(info.width, _TILE_PX, _halo_px(residual)):
+        part = slice(columns.start, columns.stop)
+        if not dirty[span.inner, part].any():
+            continue
+        seen = slice(columns.low, columns.high)
+        stands_out, known = decode(dirt.codes.read(span.low, span.high, columns.low, columns.high))
+        busy = texture(stands_out, known & ~dirty[:, seen], residual)
+        values, by_fill = _repair(
+            rows[:, seen, : info.colours], density[:, seen], doubt[:, seen], dirty[:, seen], known, busy, tone, params
+        )
+        here = (span.inner, columns.inner)
+        chosen = dirty[:, seen][here]
+        out[:, part, : info.colours][chosen] = values[here][chosen]
+        filled[:, part] = by_fill[here]
+    changed = (out != rows[span.inner]).any(axis=2)
+    return _Repaired(span.start, out, changed, density[span.inner], filled & changed)
+
+
+def _halo_px(residual: ResidualParams) -> int:
+    return round(1.7 * residual.background_px) + 16
+
+
+def _repair(
+    scan: Scan, density: Plane, doubt: Plane, dirty: Mask, known: Mask, busy: Plane, tone: Tone, params: RepairParams
+) -> tuple[Scan, Mask]:
+    """The scan (rows, columns, colours) with its `dirty` pixels estimated anew, and where mostly by the fill."""
+    maximum = int(np.iinfo(scan.dtype).max)
+    film = density_table(tone, maximum)[scan]
+    spanned = np.moveaxis(fill(np.moveaxis(film, -1, 0), dirty), 0, -1)[dirty]
+    values, dirt = scan[dirty], density[dirty]
+    # Of the noise only what the dirt has added counts: what clean film would have shown is left as it is.
+    added = 1 - np.power(np.float32(10), -np.maximum(dirt, 0))
+    division_error = doubt[dirty] ** 2 + added * division_noise(values, tone, maximum, params.scanner_noise) ** 2
+    fill_error = busy[dirty] ** 2
+    share = np.where(known[dirty], division_error / (division_error + fill_error), np.float32(1))
+    estimate = divided(values, dirt, tone, maximum) * (1 - share[:, None]) + spanned * share[:, None]
+    out = scan.copy()
+    out[dirty] = to_values(estimate, tone, maximum).astype(scan.dtype)
+    by_fill = np.zeros(dirty.shape, np.bool_)
+    by_fill[dirty] = share > FILLED_SHARE
+    return out, by_fill
