@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,8 @@ def cli() -> None:
     them.
 
     \b
+    Clean the scans of an evening:
+        dustwatch clean evening/ --output clean/
     Which profiles are there?
         dustwatch profiles list
     All values of one, inherited ones included; or its file, with the reasons:
@@ -42,6 +45,65 @@ def cli() -> None:
     Exit status: 0 done, 1 some frames failed (they are named), 2 the command line, the configuration or a
     profile is wrong.
     """  # noqa: D301  (click's mark for "do not wrap" is the backspace character itself)
+
+
+@cli.command("clean")
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--output",
+    "-o",
+    required=True,
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Where the cleaned frames go.",
+)
+@click.option(
+    "--profile",
+    "profile_name",
+    default="generic-negative",
+    show_default=True,
+    metavar="NAME",
+    help="What the scans hold.",
+)
+@click.option("--threads", type=click.IntRange(1), metavar="N", help="Default: as many as there are cores.")
+@click.option(
+    "--json",
+    "report",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Write what was done, frame by frame.",
+)
+@click.option("--dry-run", is_flag=True, help="Only say which frames would be looked at.")
+@click.option("--force", is_flag=True, help="Do again what is done, also over what somebody has changed.")
+def clean_command(
+    paths: tuple[Path, ...],
+    output: Path,
+    profile_name: str,
+    threads: int | None,
+    report: Path | None,
+    dry_run: bool,
+    force: bool,
+) -> None:
+    """Learn the dirt on the glass from the frames and clean them.
+
+    PATH is a folder of scans or a single one; give all frames of an evening together, as it is their differences that
+    tell dirt from film. Originals are never changed. In DIR every frame appears under its name, and what was done to
+    it under receipts/. What an earlier run has done is not done again.
+    """
+    from .film import load_profile
+    from .pipeline import Job, clean
+    from .report import Reporter
+
+    job = Job(paths, output, load_profile(profile_name), threads or _cores(), force, dry_run)
+    with Reporter() as reporter:
+        outcomes = clean(job, reporter.progress)
+    reporter.finish(outcomes, job, report)
+    if any(outcome.error for outcome in outcomes):
+        raise SystemExit(ExitCode.SOME_FAILED)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
 
 
 @cli.group()

@@ -23,7 +23,12 @@ from platformdirs import user_config_path
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from .. import profiles
+from ..processing.clean import RepairParams
 from ..processing.density import Tone
+from ..processing.evidence import EvidenceParams
+from ..processing.fingerprint import MatchParams
+from ..processing.particles import LifeParams
+from ..processing.residual import ResidualParams
 from .errors import ExitCode, ServiceError
 
 if TYPE_CHECKING:
@@ -53,6 +58,11 @@ class Profile:
     description: Line = ""
     extends: str | None = field(default=None, compare=False)
     scan: Tone = field(default_factory=Tone)
+    match: MatchParams = field(default_factory=MatchParams)
+    residual: ResidualParams = field(default_factory=ResidualParams)
+    evidence: EvidenceParams = field(default_factory=EvidenceParams)
+    lives: LifeParams = field(default_factory=LifeParams)
+    repair: RepairParams = field(default_factory=RepairParams)
 
     @property
     def digest(self) -> str:

@@ -5,14 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version
+from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
+from ..processing.defects import Defect  # noqa: TC001 - pydantic reads the annotation
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from pathlib import Path, PurePosixPath
+    from pathlib import Path
 
+    from ..processing.image import ImageInfo
+    from ..processing.observe import Observation
     from .errors import FrameError
 
 
@@ -23,6 +28,11 @@ class Arrival:
     path: Path
     relative: PurePosixPath
 
+    @classmethod
+    def of(cls, path: Path) -> Arrival:
+        """Take a file under its bare name."""
+        return cls(path, PurePosixPath(path.name))
+
     @property
     def shown(self) -> str:
         """The path as text; bytes that are no UTF-8 are escaped, so that it can be printed and stored."""
@@ -30,14 +40,14 @@ class Arrival:
 
 
 @dataclass(frozen=True, slots=True)
-class Defect:
-    """One repaired place. `bbox` is top, left, bottom, right in px, the last two exclusive; density in D."""
+class Frame:
+    """An arrival that could be read: what kind of picture it is, its digest, and what it says about the glass."""
 
-    bbox: tuple[int, int, int, int]
-    area_px: int
-    peak_density: float
-    repair: Literal["divided", "filled", "both"]
-    origin: Literal["glass", "film"] = "glass"
+    arrival: Arrival
+    info: ImageInfo
+    sha256: str
+    observation: Observation
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,13 +101,14 @@ def _adapter() -> TypeAdapter[Receipt]:
 class Outcome:
     """How a frame came out: with a receipt, or with the error that kept it from one.
 
-    `skipped` says that nothing was written, because an earlier run had done it. `seconds` are by stage.
+    `skipped` says that nothing was written, because an earlier run had done it. `seconds` are by stage of the work.
     """
 
     arrival: Arrival
     receipt: Receipt | None = None
     error: FrameError | None = None
     skipped: bool = False
+    megapixels: float = 0.0
     seconds: Mapping[str, float] = field(default_factory=dict)
 
     @property

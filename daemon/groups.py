@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ..processing.fingerprint import Fingerprint, Match, MatchParams, alike
 from ..processing.landmarks import Landmarks, landmarks, recognise
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _RECENT = 24
 """Members by which a glass is recognised: the newest."""
@@ -47,9 +50,7 @@ def group(frames: Sequence[Fingerprint], params: MatchParams) -> list[Group]:
     return sorted(settled, key=lambda glass: glass.members[0].frame)
 
 
-def _admit(
-    glasses: list[Group], number: int, frames: Sequence[Fingerprint], params: MatchParams
-) -> list[Group]:
+def _admit(glasses: list[Group], number: int, frames: Sequence[Fingerprint], params: MatchParams) -> list[Group]:
     """Let a frame join the glasses that recognise it, which then are one; or open a new glass."""
     found = [(glass, _recognised(glass, number, frames, params)) for glass in glasses]
     known = [(glass, match) for glass, match in found if match]
@@ -82,7 +83,10 @@ def _recognised(glass: Group, number: int, frames: Sequence[Fingerprint], params
     frame = frames[number]
     if len(glass.members) == 1:
         return alike(frames[glass.members[0].frame], frame, params)
-    if (frames[glass.members[0].frame].height, frames[glass.members[0].frame].width) != (frame.height, frame.width):
+    if (frames[glass.members[0].frame].height, frames[glass.members[0].frame].width) != (
+        frame.height,
+        frame.width,
+    ):
         return None
     return recognise(_landmarks(glass, frames, params), frame, params)
 
@@ -92,9 +96,7 @@ def _landmarks(glass: Group, frames: Sequence[Fingerprint], params: MatchParams)
     return landmarks([(frames[member.frame], member.offset) for member in recent], params)
 
 
-def _ask_again(
-    glass: Group, frames: Sequence[Fingerprint], params: MatchParams
-) -> tuple[Group, list[int]]:
+def _ask_again(glass: Group, frames: Sequence[Fingerprint], params: MatchParams) -> tuple[Group, list[int]]:
     """The glass with the members that it recognises, at the offsets that it now sees, and the others."""
     if len(glass.members) < 3:
         return glass, []

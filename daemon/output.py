@@ -18,6 +18,7 @@ import fcntl
 import hashlib
 import os
 import shutil
+import stat
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,10 +65,14 @@ class Draft:
 
 
 class Output:
-    """The folder that cleaned frames are written to. Nothing is touched before `prepare` and `publish`."""
+    """The folder that cleaned frames are written to. Nothing is touched before `prepare` and `publish`.
 
-    def __init__(self, folder: Path) -> None:
+    With `force` also what others have written or changed there is written over.
+    """
+
+    def __init__(self, folder: Path, force: bool = False) -> None:
         self.folder = folder
+        self.force = force
 
     def path(self, arrival: Arrival) -> Path:
         """Where the cleaned picture belongs."""
@@ -109,12 +114,12 @@ class Output:
             os.close(handle)
 
     def publish(self, arrival: Arrival, write: Callable[[Draft], Receipt]) -> Receipt:
-        """Put what `write` writes into place, as described at the top, over whatever is there.
+        """Put what `write` writes into place, as described at the top.
 
         `write` returns the receipt, with the digest of the picture it wrote. A mask that it does not write is
-        removed from its place. The picture gets the permissions of the original. Raises FrameError where the
-        disk is full or something cannot be written; whatever `write` raises otherwise comes through. What was
-        there stays until everything new is safe on the disk.
+        removed from its place. All three get the permissions of the original. Raises FrameError where the
+        disk is full, something cannot be written, or the picture there is by then not ours to overwrite;
+        whatever else `write` raises comes through. What was there stays until all that is new is on the disk.
         """
         picture, receipt_file = self.path(arrival), self.receipt_path(arrival)
         draft = Draft(_part(picture), _part(self.mask_path(arrival)))
@@ -124,13 +129,17 @@ class Output:
             _create(pending)
             draft.mask.unlink(missing_ok=True)
             receipt = write(draft)
-            _match_mode(draft.picture, arrival.path)
-            _sync(draft.picture)
             pending.write_bytes(receipt.to_json())
-            _sync(pending)
+            masked = draft.mask.exists()
+            for part in (draft.picture, pending, draft.mask)[: 3 if masked else 2]:
+                _match_mode(part, arrival.path)
+                _sync(part)
             _sync(pending.parent)
-            if draft.mask.exists():
-                _sync(draft.mask)
+            # Late, since writing takes its time, and somebody may have edited the picture meanwhile.
+            state = self.state(arrival, receipt.roll_sha256, receipt.profile_sha256)
+            if state in ("edited", "foreign") and not self.force:
+                raise not_ours(picture, state)
+            if masked:
                 draft.mask.replace(self.mask_path(arrival))
             else:
                 self.mask_path(arrival).unlink(missing_ok=True)
@@ -151,13 +160,15 @@ class Output:
     def read_receipt(self, arrival: Arrival) -> Receipt | None:
         """Read the receipt; None where there is none that can be understood.
 
-        Where a run was killed with the picture in place and its receipt not yet, that is the one.
+        Where a run was killed with the picture in place and its receipt not yet, that is the one. Raises
+        FrameError where there is one that cannot be read.
         """
         file = self.receipt_path(arrival)
-        pending = _read(_part(file))
-        if pending is not None and pending.output_sha256 == _digest(self.path(arrival)):
-            return pending
-        return _read(file)
+        with _naming(self.path(arrival)):
+            pending = _read(_part(file))
+            if pending is not None and pending.output_sha256 == _digest(self.path(arrival)):
+                return pending
+            return _read(file)
 
     def state(self, arrival: Arrival, roll_sha256: str, profile_sha256: str) -> State:
         """Tell what there is to do for a frame, from the digests of its roll and profile. Writes nothing.
@@ -165,7 +176,7 @@ class Output:
         ``done``: the picture is as we wrote it, from this roll with this profile. ``to do``: there is none,
         or one that we wrote otherwise. ``edited``: it is not as we wrote it. ``foreign``: there is one, but
         no receipt for it. Neither of the last two is ours to overwrite. Raises FrameError where the picture
-        cannot be read.
+        or its receipt cannot be read.
         """
         picture = self.path(arrival)
         if not os.path.lexists(picture):
@@ -173,8 +184,9 @@ class Output:
         receipt = self.read_receipt(arrival)
         if receipt is None:
             return "foreign"
-        if receipt.output_sha256 != _digest(picture):
-            return "edited"
+        with _naming(picture):
+            if receipt.output_sha256 != _digest(picture):
+                return "edited"
         same = (receipt.roll_sha256, receipt.profile_sha256) == (roll_sha256, profile_sha256)
         return "done" if same else "to do"
 
@@ -210,10 +222,19 @@ class Output:
         if place.suffix == ".json" and receipts in place.parents:
             picture = self.folder / place.relative_to(receipts).with_suffix("")
             pending = _read(part)
-            if pending is not None and picture.is_file() and sha256_of(picture) == pending.output_sha256:
+            if pending is not None and pending.output_sha256 == _digest(picture):
                 part.replace(place)
                 return
         part.unlink()
+
+
+def not_ours(picture: Path, state: Literal["edited", "foreign"]) -> FrameError:
+    """Say why a picture in the output folder is left alone."""
+    reasons = {
+        "edited": "has been changed since it was cleaned, and is left alone; --force writes it again",
+        "foreign": "is there already, without a receipt of ours; move it away, or --force writes over it",
+    }
+    return FrameError(f"{picture}: {reasons[state]}", Remedy.SKIP)
 
 
 def sha256_of(path: Path) -> str:
@@ -242,7 +263,7 @@ def _create(part: Path) -> None:
 def _match_mode(path: Path, original: Path) -> None:
     # Memory cards have no permissions; the picture is worth having all the same.
     with suppress(PermissionError):
-        path.chmod(original.stat().st_mode & 0o777)
+        path.chmod(original.stat().st_mode & 0o777 | stat.S_IRUSR)  # to tell later whether it is ours
 
 
 def _sync(path: Path) -> None:
@@ -259,16 +280,23 @@ def _sync(path: Path) -> None:
 def _read(file: Path) -> Receipt | None:
     try:
         return Receipt.from_json(file.read_bytes())
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
 
 
 def _digest(picture: Path) -> str | None:
     """SHA-256 of a picture in the output folder; None where there is no file."""
+    return sha256_of(picture) if picture.is_file() else None
+
+
+@contextmanager
+def _naming(picture: Path) -> Iterator[None]:
+    """Make a FrameError of what cannot be read in the output folder: the file the error names, or this."""
     try:
-        return sha256_of(picture) if picture.is_file() else None
+        yield
     except OSError as error:
-        reason = f"{picture}: cannot be read: {error.strerror}; allow this user to read it, or move it away"
+        file = error.filename or picture
+        reason = f"{file}: cannot be read: {error.strerror}; allow this user to read it, or move it away"
         raise FrameError(reason, Remedy.RETRY) from error
 
 

@@ -140,7 +140,7 @@ def _walk(root: Path, search: _Search) -> None:
                 relative = PurePosixPath(path.relative_to(root))
                 if not _is_mask(path):
                     _take(Arrival(path, relative), mode, search)
-            elif stat.S_ISLNK(mode) and _identity(path / "."):
+            elif stat.S_ISLNK(mode) and _leads_to_folder(path):
                 search.notes.append(f"{path}: a link to a folder is not followed; give the folder itself")
 
 
@@ -164,6 +164,13 @@ def _take(arrival: Arrival, mode: int, search: _Search) -> None:
             search.fail(path, f"cannot be read: {error.strerror}; {_CHECK}", Remedy.RETRY)
         else:
             search.arrivals.append(arrival)
+
+
+def _leads_to_folder(link: Path) -> bool:
+    try:
+        return link.is_dir()
+    except PermissionError:
+        return False
 
 
 def _target(link: Path) -> str:
@@ -227,10 +234,9 @@ def _refuse_overwriting(arrivals: Sequence[Arrival], output: Output) -> None:
     for arrival in arrivals:
         for path in _written(arrival, output):
             place = _place(path)
-            if place in originals:
+            if place is not None and place in originals:
                 raise ServiceError(
-                    f"{path} would be written over the original {originals[place].path}; "
-                    "give another output folder",
+                    f"{path} would be written over the original {originals[place].path}; give another output folder",
                     ExitCode.USAGE,
                 )
 
@@ -241,9 +247,10 @@ def _written(arrival: Arrival, output: Output) -> Iterator[Path]:
     yield output.mask_path(arrival)
 
 
-def _place(path: Path) -> tuple[_Identity | None, str]:
-    """Where a file lies or would lie, whatever the case of its name."""
-    return _identity(path.parent), path.name.casefold()
+def _place(path: Path) -> tuple[_Identity, str] | None:
+    """Where a file lies or would lie, whatever the case of its name; None where its folder does not exist."""
+    folder = _identity(path.parent)
+    return (folder, path.name.casefold()) if folder else None
 
 
 def _identity(folder: Path) -> _Identity | None:

@@ -7,15 +7,12 @@ inverse variance: division nearly everywhere, the fill in opaque cores, and no s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from annotated_types import Interval
 
-from .arrays import Mask, Plane, Scan
 from .defects import FILLED_SHARE, Defect, DefectList
 from .density import Tone, density_table, to_values
 from .divide import divided, division_noise
@@ -27,6 +24,12 @@ from .raster import open_rows, rewrite, write_mask
 from .register import BEFORE_PX, MARGIN_PX, resample, split
 from .residual import ResidualParams, decode, texture
 from .strips import Span, bands, spans
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from .arrays import Mask, Plane, Scan
 
 _BAND_BYTES = 24 << 20
 _ROWS_MULTIPLE = 32
@@ -48,7 +51,8 @@ class RepairParams:
 @dataclass(frozen=True, slots=True)
 class FrameDirt:
     """The dirt in one frame: the glass's map, which witness of it the frame is, where the glass lies in it, and the
-    frame's own coded residual."""
+    frame's own coded residual.
+    """
 
     glass: GlassMap
     codes: PlaneFile
@@ -97,7 +101,12 @@ def clean(
         multiple=_ROWS_MULTIPLE,
     )
     defects = DefectList(info.width)
-    scratch = PlaneFile(mask_destination.with_name(mask_destination.name + ".raw"), info.height, info.width, np.dtype(np.uint8))
+    scratch = PlaneFile(
+        mask_destination.with_name(mask_destination.name + ".raw"),
+        info.height,
+        info.width,
+        np.dtype(np.uint8),
+    )
     scratch.create()
     changed_px = 0
 
@@ -140,7 +149,13 @@ def dirt_in_frame(dirt: FrameDirt, rows: Span, width: int) -> tuple[Plane, Plane
 
 
 def _repair_band(
-    span: Span, rows: Scan, info: ImageInfo, dirt: FrameDirt, tone: Tone, residual: ResidualParams, params: RepairParams
+    span: Span,
+    rows: Scan,
+    info: ImageInfo,
+    dirt: FrameDirt,
+    tone: Tone,
+    residual: ResidualParams,
+    params: RepairParams,
 ) -> _Repaired:
     """Repair the rows of `span`; `rows` holds them with their halo."""
     density, doubt = dirt_in_frame(dirt, span, info.width)
@@ -155,7 +170,14 @@ def _repair_band(
         stands_out, known = decode(dirt.codes.read(span.low, span.high, columns.low, columns.high))
         busy = texture(stands_out, known & ~dirty[:, seen], residual)
         values, by_fill = _repair(
-            rows[:, seen, : info.colours], density[:, seen], doubt[:, seen], dirty[:, seen], known, busy, tone, params
+            rows[:, seen, : info.colours],
+            density[:, seen],
+            doubt[:, seen],
+            dirty[:, seen],
+            known,
+            busy,
+            tone,
+            params,
         )
         here = (span.inner, columns.inner)
         chosen = dirty[:, seen][here]
@@ -170,7 +192,14 @@ def _halo_px(residual: ResidualParams) -> int:
 
 
 def _repair(
-    scan: Scan, density: Plane, doubt: Plane, dirty: Mask, known: Mask, busy: Plane, tone: Tone, params: RepairParams
+    scan: Scan,
+    density: Plane,
+    doubt: Plane,
+    dirty: Mask,
+    known: Mask,
+    busy: Plane,
+    tone: Tone,
+    params: RepairParams,
 ) -> tuple[Scan, Mask]:
     """The scan (rows, columns, colours) with its `dirty` pixels estimated anew, and where mostly by the fill."""
     maximum = int(np.iinfo(scan.dtype).max)

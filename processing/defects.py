@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from scipy import ndimage
 from scipy.cluster.hierarchy import DisjointSet
 
-from .arrays import Mask, Plane
+if TYPE_CHECKING:
+    from .arrays import Mask, Plane
 
 _TOUCHING = np.ones((3, 3), np.bool_)
 
@@ -19,12 +20,13 @@ FILLED_SHARE = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Defect:
-    """One repaired place: `bbox` is (top, left, bottom, right) in px, the last two exclusive."""
+    """One repaired place: `bbox` is (top, left, bottom, right) in px, the last two exclusive; density in D."""
 
     bbox: tuple[int, int, int, int]
     area_px: int
     peak_density: float
     repair: Literal["divided", "filled", "both"]
+    origin: Literal["glass", "film"] = "glass"
 
 
 class DefectList:
@@ -67,7 +69,9 @@ class DefectList:
             boxes, areas, peaks, fills = zip(*(self._found[number] for number in numbers), strict=True)
             tops, lefts, bottoms, rights = zip(*boxes, strict=True)
             area, filled = sum(areas), sum(fills)
-            repair: Literal["divided", "filled", "both"] = "divided" if not filled else "filled" if filled == area else "both"
+            repair: Literal["divided", "filled", "both"] = (
+                "divided" if not filled else "filled" if filled == area else "both"
+            )
             bbox = (min(tops), min(lefts), max(bottoms), max(rights))
             defects.append(Defect(bbox, area, round(max(peaks), 4), repair))
         return tuple(sorted(defects, key=lambda defect: defect.bbox))

@@ -8,7 +8,9 @@ import numpy.typing as npt
 from .density import Tone, density_table
 
 
-def divided(values: npt.NDArray[np.integer], dirt: npt.NDArray[np.float32], tone: Tone, maximum: int) -> npt.NDArray[np.float32]:
+def divided(
+    values: npt.NDArray[np.integer], dirt: npt.NDArray[np.float32], tone: Tone, maximum: int
+) -> npt.NDArray[np.float32]:
     """Density of the film in D under `dirt` (pixels), in D, where the scan shows `values` (pixels, channels).
 
     Dirt is taken to be neutral: it has the same density in every channel. See Gu, Ramamoorthi, Belhumeur and Nayar,

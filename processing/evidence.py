@@ -7,15 +7,17 @@ left without the loudest must still be significant. One leaf in one frame is no 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import numpy.typing as npt
 from annotated_types import Interval
 from scipy import ndimage
 
-from .arrays import Mask, Plane
 from .kernel import kernel
+
+if TYPE_CHECKING:
+    from .arrays import Mask, Plane
 
 Frames = npt.NDArray[np.float32]
 """(frames, rows, columns)."""
@@ -27,7 +29,8 @@ class EvidenceParams:
 
     `seed` starts a particle, `grow` bounds it, both over the whole group; `without_loudest` is what its brightest
     spot must reach without the frame that speaks loudest. `min_area_px`: smaller spots are noise. `margin_px`: how far
-    the soft rim of a particle is followed beyond what is significant.
+    the soft rim of a particle is followed beyond what is significant. `most_share`: a map that claims more of the glass
+    than this is not believed, and nothing is repaired.
     """
 
     seed: Annotated[float, Interval(ge=1.0, le=20.0)] = 3.0
@@ -35,12 +38,14 @@ class EvidenceParams:
     without_loudest: Annotated[float, Interval(ge=0.0, le=20.0)] = 1.2
     min_area_px: Annotated[int, Interval(ge=1, le=1000)] = 5
     margin_px: Annotated[int, Interval(ge=0, le=32)] = 3
+    most_share: Annotated[float, Interval(gt=0.0, le=1.0)] = 0.15
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """What the frames say together, each (rows, columns): significance with and without the loudest frame, and the
-    weighted mean residual in D."""
+    weighted mean residual in D.
+    """
 
     significance: Plane
     without_loudest: Plane

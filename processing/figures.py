@@ -72,9 +72,7 @@ def mean_figures(of: Sequence[Figures]) -> Figures:
     """Each figure's mean over the frames that have it; nan where none has."""
     columns = {field.name: np.array([getattr(one, field.name) for one in of]) for field in fields(Figures)}
     known = {name: column[~np.isnan(column)] for name, column in columns.items()}
-    return Figures(
-        **{name: float(column.mean()) if column.size else np.nan for name, column in known.items()}
-    )
+    return Figures(**{name: float(column.mean()) if column.size else np.nan for name, column in known.items()})
 
 
 def same_groups(found: Sequence[Hashable], true: Sequence[Hashable]) -> bool:

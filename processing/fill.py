@@ -6,12 +6,16 @@ whole. It is solved by successive over-relaxation, forwards and backwards in tur
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from .arrays import Mask
 from .kernel import kernel
+
+if TYPE_CHECKING:
+    from .arrays import Mask
 
 _SWEEPS = 60
 _OVER_RELAXATION = 1.7
@@ -48,7 +52,5 @@ def _relax(stack: npt.NDArray[np.float32], rows: npt.NDArray[np.int64], columns:
             up, down = max(y - 1, 0), min(y + 1, height - 1)
             left, right = max(x - 1, 0), min(x + 1, width - 1)
             for k in range(planes):
-                mean = np.float32(0.25) * (
-                    stack[up, x, k] + stack[down, x, k] + stack[y, left, k] + stack[y, right, k]
-                )
+                mean = np.float32(0.25) * (stack[up, x, k] + stack[down, x, k] + stack[y, left, k] + stack[y, right, k])
                 stack[y, x, k] += np.float32(_OVER_RELAXATION) * (mean - stack[y, x, k])

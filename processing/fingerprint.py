@@ -8,19 +8,21 @@ identification from traces of sensor dust*, IEEE TIFS 3(3), 2008), and where, to
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Annotated, TypeVar
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from annotated_types import Interval
 from scipy import ndimage
 
-from .arrays import Mask, Plane
 from .kernel import kernel
-from .planes import PlaneFile
 from .residual import ResidualParams, decode, texture
 from .strips import Tile, tiles
+
+if TYPE_CHECKING:
+    from .arrays import Mask, Plane
+    from .planes import PlaneFile
 
 CELL_PX = 32
 """The film is summed up in cells of this size."""
@@ -65,6 +67,11 @@ class Fingerprint:
     light: Points
     texture: Plane
     film: Plane
+
+    @property
+    def inverted(self) -> Fingerprint:
+        """The same frame if its dirt made light points instead of dark ones."""
+        return replace(self, dark=self.light, light=self.dark)
 
     @property
     def faintest(self) -> float:
@@ -153,7 +160,11 @@ def match(first: Points, second: Points, area: int, search_px: float) -> Match:
     _vote(first, second, votes)
     around = ndimage.uniform_filter(votes.astype(np.float64), 3, mode="constant") * 9
     best = np.unravel_index(int(around.argmax()), around.shape)
-    chance = max(len(first) * len(second) / max(area, 1) * (3 / _BINS_PER_PX) ** 2, (votes.sum() - around[best]) / bins**2 * 9, 0.25)
+    chance = max(
+        len(first) * len(second) / max(area, 1) * (3 / _BINS_PER_PX) ** 2,
+        (votes.sum() - around[best]) / bins**2 * 9,
+        0.25,
+    )
     spread = max(chance, float(np.var(around[around < around[best]])) if around.max() > 0 else 0.0)
     hits = float(around[best] - chance)
     if hits <= 0:
@@ -193,7 +204,9 @@ def coincide(first: Points, second: Points, offset: tuple[float, float], radius:
 
 
 @kernel
-def _nearest(first: Points, second: Points, down: float, right: float, radius: float, out: npt.NDArray[np.int64]) -> int:
+def _nearest(
+    first: Points, second: Points, down: float, right: float, radius: float, out: npt.NDArray[np.int64]
+) -> int:
     count = 0
     low = 0
     for i in range(len(first)):
@@ -261,6 +274,9 @@ def alike(first: Fingerprint, second: Fingerprint, params: MatchParams) -> Match
         return None
     telling = ~fixed_cells(np.stack([first.film, second.film]), params.same_film_d)
     found = match(
-        in_cells(first.dark, telling), in_cells(second.dark, telling), int(telling.sum()) * CELL_PX**2, params.search_px
+        in_cells(first.dark, telling),
+        in_cells(second.dark, telling),
+        int(telling.sum()) * CELL_PX**2,
+        params.search_px,
     )
     return found if found.score >= params.min_score and found.hits >= params.min_score else None

@@ -6,8 +6,8 @@ has lost most of them, even if a few are left behind.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +24,9 @@ from .fingerprint import (
     match,
     same_scene,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _RADIUS_PX = 1.0
 _FEWEST = 6
@@ -87,4 +90,3 @@ def _in_density(frame: Fingerprint) -> Points:
     points = frame.dark.copy()
     points[:, 2] *= cell_values(frame.texture, points)
     return points
-

@@ -8,16 +8,14 @@ background that the dirt itself has darkened. Its robust mean over the frames in
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from .arrays import Mask, Plane
-from .evidence import EvidenceParams, Frames, gather, suspects
+from .evidence import EvidenceParams, gather, suspects
 from .fill import fill
 from .fingerprint import CELL_PX
 from .image import in_order
@@ -26,6 +24,12 @@ from .planes import PlaneFile
 from .register import BEFORE_PX, MARGIN_PX, resample, split
 from .residual import UNKNOWN, ResidualParams, decode, texture
 from .strips import Span, Tile, tiles
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from .arrays import Mask, Plane
 
 MOST_FRAMES = 32
 """Frames that one map is learnt from: as many as a life has bits."""
@@ -79,13 +83,24 @@ class _Patch:
     lives: npt.NDArray[np.uint32]
 
 
+def learning_steps(height: int, width: int) -> int:
+    """How many times `learn` calls `step` for frames of this size."""
+    return len(tiles(height, width, size=_TILE_PX, halo=0))
+
+
 def learn(
-    witnesses: Sequence[Witness], fixed: Mask, params: LearnParams, folder: Path, threads: int
+    witnesses: Sequence[Witness],
+    fixed: Mask,
+    params: LearnParams,
+    folder: Path,
+    threads: int,
+    step: Callable[[], None],
 ) -> GlassMap:
     """Learn the dirt from 2 to `MOST_FRAMES` witnesses of one size and leave the map in `folder`.
 
     `fixed` (rows / 32, columns / 32) marks cells that show the same film in all frames, from which nothing is learnt.
-    Memory is a stack of tiles; the result does not depend on `threads`. Raises OSError where the disk is full.
+    `step` is called now and then, see `learning_steps`. Memory is a stack of tiles; the result does not depend on
+    `threads`. Raises OSError where the disk is full.
     """
     if not 2 <= len(witnesses) <= MOST_FRAMES:
         raise ValueError(f"a map is learnt from 2 to {MOST_FRAMES} frames, not {len(witnesses)}")
@@ -104,6 +119,7 @@ def learn(
 
     dirty = 0
     for tile, patch in in_order(threads, stack_bytes, work, plan):
+        step()
         if patch is None:
             continue
         top, left = tile.rows.start, tile.columns.start
@@ -139,9 +155,7 @@ def align(witness: Witness, tile: Tile) -> tuple[Plane, Mask]:
     return resample(residual, known, fraction)
 
 
-def _learn_tile(
-    witnesses: Sequence[Witness], fixed: Mask, params: LearnParams, tile: Tile
-) -> _Patch | None:
+def _learn_tile(witnesses: Sequence[Witness], fixed: Mask, params: LearnParams, tile: Tile) -> _Patch | None:
     """Everything about one tile; None where its glass is clean."""
     shape = (len(witnesses), *tile.shape)
     residuals, known = np.empty(shape, np.float32), np.empty(shape, np.bool_)
@@ -157,9 +171,7 @@ def _learn_tile(
 
     missing = (residuals - fill(residuals, mask))[:, mask]
     trusted = known & ~mask
-    deviation = np.stack(
-        [texture(r, t, params.residual)[mask] for r, t in zip(residuals, trusted, strict=True)]
-    )
+    deviation = np.stack([texture(r, t, params.residual)[mask] for r, t in zip(residuals, trusted, strict=True)])
     blind = np.stack([np.bincount(label, ~k[mask], minlength=count) > 0 for k in known])
     deviation[blind[:, label]] = 10.0
 

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .arrays import Plane, Scan
-from .density import Tone
 from .fingerprint import CELL_PX, Fingerprint, fingerprint
 from .image import ImageInfo, in_order
 from .planes import PlaneFile
 from .raster import open_rows
 from .residual import BLOCK_PX, Codes, ResidualParams, background, encode, mean_density
 from .strips import Span, bands
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .arrays import Plane, Scan
+    from .density import Tone
 
 _BAND_BYTES = 24 << 20
 

@@ -7,13 +7,14 @@ answers are smoothed over the sequence, forwards and backwards, as a two-state M
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import numpy.typing as npt
 from annotated_types import Interval
 
-from .arrays import Mask
+if TYPE_CHECKING:
+    from .arrays import Mask
 
 Samples = npt.NDArray[np.float32]
 """(frames, pixels): values at the pixels of all particles of a tile."""
@@ -38,7 +39,9 @@ class LifeParams:
     fewest_frames: Annotated[int, Interval(ge=2, le=32)] = 2
 
 
-def odds(missing: Samples, template: Samples, deviation: Samples, labels: npt.NDArray[np.intp], count: int) -> npt.NDArray[np.float64]:
+def odds(
+    missing: Samples, template: Samples, deviation: Samples, labels: npt.NDArray[np.intp], count: int
+) -> npt.NDArray[np.float64]:
     """How much more likely each particle is there than not, in each frame: (frames, particles), natural log.
 
     `missing` is what stands out over the fill, `template` (pixels) or (frames, pixels) the particle's density and
@@ -55,7 +58,13 @@ def _sums(values: Samples, labels: npt.NDArray[np.intp], count: int) -> npt.NDAr
     return np.stack([np.bincount(labels, row, minlength=count) for row in values])
 
 
-def amplitude(missing: Samples, shape: npt.NDArray[np.float32], deviation: Samples, labels: npt.NDArray[np.intp], count: int) -> npt.NDArray[np.float64]:
+def amplitude(
+    missing: Samples,
+    shape: npt.NDArray[np.float32],
+    deviation: Samples,
+    labels: npt.NDArray[np.intp],
+    count: int,
+) -> npt.NDArray[np.float64]:
     """How dense each particle is, as a multiple of `shape` (pixels), if it need not be there in every frame.
 
     The level, out of those that single frames suggest, at which each frame shows either it or nothing: (particles).
@@ -81,7 +90,8 @@ def lives(ratios: npt.NDArray[np.float64], params: LifeParams) -> Mask:
     def step(belief: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         absent, present = belief[:, 0], belief[:, 1]
         return np.stack(
-            [np.logaddexp(absent + stay, present + switch), np.logaddexp(absent + switch, present + stay)], axis=-1
+            [np.logaddexp(absent + stay, present + switch), np.logaddexp(absent + switch, present + stay)],
+            axis=-1,
         )
 
     forward = np.zeros((frames, count, 2))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,7 @@ class PlaneFile:
         """Write `values` with its first row and column at `top`, `left`. OSError where the disk is full."""
         self._transfer(os.pwritev, os.O_WRONLY, np.ascontiguousarray(values, self.dtype), top, left)
 
-    def _transfer(self, move: Any, flags: int, block: npt.NDArray[Any], top: int, left: int) -> None:  # noqa: ANN401
+    def _transfer(self, move: Any, flags: int, block: npt.NDArray[Any], top: int, left: int) -> None:
         rows, columns = block.shape
         if min(top, left) < 0 or top + rows > self.height or left + columns > self.width:
             raise ValueError(f"{rows} x {columns} at {top}, {left} is outside {self.height} x {self.width}")

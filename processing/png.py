@@ -132,9 +132,7 @@ def _write_picture(target: IO[bytes], info: ImageInfo, bands: Iterable[Band], th
 
     def compress(block: npt.NDArray[np.uint8]) -> tuple[bytes, bytes]:
         data = _filtered(block, pixel_bytes).tobytes()
-        stream = zlib.compressobj(
-            DEFLATE_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, zlib.Z_FILTERED
-        )
+        stream = zlib.compressobj(DEFLATE_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS, zlib.DEF_MEM_LEVEL, zlib.Z_FILTERED)
         return data, stream.compress(data) + stream.flush(zlib.Z_SYNC_FLUSH)
 
     check = zlib.adler32(b"")

@@ -6,12 +6,15 @@ A frame shows at (row + offset[0], column + offset[1]) what the map has at (row,
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-from .arrays import Mask, Plane
 from .kernel import kernel
+
+if TYPE_CHECKING:
+    from .arrays import Mask, Plane
 
 BEFORE_PX = 2
 """Pixels that resampling sees before the one it starts from."""
@@ -80,6 +83,4 @@ def _resample(
                 + down[4] * across[y + 4, x]
                 + down[5] * across[y + 5, x]
             )
-            sure[y, x] = (
-                known[y + 2, x + 2] and known[y + 2, x + 3] and known[y + 3, x + 2] and known[y + 3, x + 3]
-            )
+            sure[y, x] = known[y + 2, x + 2] and known[y + 2, x + 3] and known[y + 3, x + 2] and known[y + 3, x + 3]

@@ -65,9 +65,7 @@ def mean_density(scan: Scan, colours: int, tone: Tone, maximum: int) -> tuple[Pl
 
 
 @kernel
-def _mean_density(
-    scan: Scan, colours: int, table: npt.NDArray[np.float32], density: Plane, known: Mask
-) -> None:
+def _mean_density(scan: Scan, colours: int, table: npt.NDArray[np.float32], density: Plane, known: Mask) -> None:
     top = len(table) - 1
     for y in range(scan.shape[0]):
         for x in range(scan.shape[1]):
@@ -119,9 +117,7 @@ def encode(density: Plane, known: Mask, blocks: Plane) -> Codes:
 
 
 @kernel
-def _encode(
-    density: Plane, known: Mask, blocks: Plane, per_fine: np.float32, steps: np.float32, codes: Codes
-) -> None:
+def _encode(density: Plane, known: Mask, blocks: Plane, per_fine: np.float32, steps: np.float32, codes: Codes) -> None:
     height, width = density.shape
     last_row, last_column = blocks.shape[0] - 1, blocks.shape[1] - 1
     for y in range(height):

@@ -53,9 +53,7 @@ _MOODS = (
     _Mood(42, 60, _WHITE, _BLUE, _PALE, 0.40, 28e3, 1700, True, 750, 0.8, _GRASS),
     _Mood(14, -70, _GOLD, (0.13, 0.24, 0.50), (0.85, 0.66, 0.46), 0.30, 13e3, 900, False, 9e3, 0.35, _HAY),
     _Mood(4, 8, _EMBER, (0.10, 0.13, 0.32), (1.0, 0.48, 0.20), 0.50, 9e3, 700, True, 9e3, 0.7, _MOSS),
-    _Mood(
-        24, -55, _WHITE, (0.08, 0.20, 0.55), (0.62, 0.74, 0.90), 0.25, 30e3, 1500, False, -500, 0.55, _GRASS
-    ),
+    _Mood(24, -55, _WHITE, (0.08, 0.20, 0.55), (0.62, 0.74, 0.90), 0.25, 30e3, 1500, False, -500, 0.55, _GRASS),
     _Mood(
         20,
         -30,
@@ -70,17 +68,15 @@ _MOODS = (
         1.0,
         _MOSS,
     ),
-    _Mood(
-        18, 75, _GOLD, (0.12, 0.26, 0.55), (0.80, 0.72, 0.60), 0.12, 24e3, 330, False, 9e3, 0.0, _SAND, _SAND
-    ),
+    _Mood(18, 75, _GOLD, (0.12, 0.26, 0.55), (0.80, 0.72, 0.60), 0.12, 24e3, 330, False, 9e3, 0.0, _SAND, _SAND),
     _Mood(30, -20, _WHITE, (0.12, 0.27, 0.55), (0.66, 0.76, 0.86), 0.55, 18e3, 330, True, 9e3, 0.15, _GRASS),
     _Mood(30, 95, _WHITE, _BLUE, _PALE, 0.65, 22e3, 1100, False, 9e3, 0.2, (0.13, 0.08, 0.055)),
     _Mood(
         1.5,
         -25,
-        (0.75, 0.42, 0.40),
-        (0.035, 0.06, 0.17),
-        (0.50, 0.30, 0.34),
+        (0.75, 0.50, 0.42),
+        (0.03, 0.06, 0.17),
+        (0.46, 0.34, 0.36),
         0.30,
         11e3,
         1500,
@@ -91,9 +87,7 @@ _MOODS = (
     ),
 )
 
-_DEPTH_M = np.concatenate(
-    [np.geomspace(6, 600, 130, endpoint=False), np.geomspace(600, 32e3, 390)], dtype=np.float32
-)
+_DEPTH_M = np.concatenate([np.geomspace(6, 600, 130, endpoint=False), np.geomspace(600, 32e3, 390)], dtype=np.float32)
 """Where the land is looked at: close enough together that a step is hardly seen, near and far."""
 
 
@@ -128,8 +122,9 @@ def _render(rng: np.random.Generator, mood: _Mood, rows: int, columns: int) -> P
     picture = sky
     flat = step * columns + np.arange(columns, dtype=np.int32)
     seen = flat[land]
-    # A tree's colour begins at its foot; ground runs over into ground.
-    part = np.where(wood.ravel()[seen + columns], np.float32(1), between[land])[:, None]
+    # A tree's colour begins at its foot; ground, and woods far off, run over into what lies behind.
+    near_tree = (wood & (depth < 2500)).ravel()[seen + columns]
+    part = np.where(near_tree, np.float32(1), between[land])[:, None]
     texture = _spectrum_noise(rng, (rows, columns), 0.75)
     table = colour.reshape(-1, 3)
     shade = table[seen] * (1 - part) + table[seen + columns] * part
@@ -142,9 +137,7 @@ def _render(rng: np.random.Generator, mood: _Mood, rows: int, columns: int) -> P
     if mood.water:
         water = np.zeros((rows, columns), bool)
         water[land] = wet_here
-        _reflect(
-            picture, sky_rows=horizon, water=water, depth=depth[step, 0], tile=tile, focal=focal, mood=mood
-        )
+        _reflect(picture, sky_rows=horizon, water=water, depth=depth[step, 0], tile=tile, focal=focal, mood=mood)
     return _expose(picture)
 
 
@@ -172,6 +165,19 @@ def _sample(tile: Plane, across: _Lengths, ahead: _Lengths, size_m: float) -> Pl
     return np.asarray(ndimage.map_coordinates(tile, places, order=1, mode="grid-wrap"), np.float32)
 
 
+def _sample_smooth(tile: Plane, across: Plane, ahead: Plane, size_m: float) -> Plane:
+    """As `_sample`, by cubic splines, for slopes without facets; linear between every fourth column."""
+    columns = across.shape[1]
+    coarse = np.unique(np.append(np.arange(0, columns, 4), columns - 1))
+    unit = np.float32(tile.shape[0] / size_m)
+    places = np.stack(np.broadcast_arrays(ahead * unit, across[:, coarse] * unit))
+    values = np.asarray(ndimage.map_coordinates(tile, places, order=3, mode="grid-wrap"), np.float32)
+    right = np.clip(np.searchsorted(coarse, np.arange(columns)), 1, len(coarse) - 1)
+    part = (np.arange(columns) - coarse[right - 1]) / (coarse[right] - coarse[right - 1])
+    part = part.astype(np.float32)
+    return np.asarray(values[:, right - 1] * (1 - part) + values[:, right] * part, np.float32)
+
+
 def _terrain(
     rng: np.random.Generator,
     mood: _Mood,
@@ -185,14 +191,14 @@ def _terrain(
     Height in metres; colour through the haze; where water lies; where trees stand.
     """
     u, v = across + np.float32(rng.uniform(0, 4e4)), depth + np.float32(rng.uniform(0, 4e4))
-    broad = _sample(tile, u, v, 31e3)
+    broad = _sample_smooth(tile, u, v, 31e3)
     middle = _sample(tile, v, u, 5.3e3)
     fine = _sample(tile, u + v / 3, v - u / 3, 610.0) * np.exp(-depth / 5e3)
     turf = _sample(tile, v - u / 2, u + v / 2, 75.0) * np.exp(-depth / 500)
     # Ridges: folded noise is sharp above and round below, as weather leaves it. They rise with the distance.
     ridge = 1.25 - np.abs(broad + 0.12 * middle) * np.float32(1.3)
     rise = np.clip(np.log(depth / 500) / np.log(9e3 / 500), 0, 1) ** np.float32(1.7)
-    height = rise * mood.relief_m * (0.8 * ridge + 0.13 * middle + 0.006 * fine)
+    height = rise * mood.relief_m * (0.7 * ridge + 0.10 * middle + 0.006 * fine)
     near = np.exp(-((np.log(depth / 60)) ** 2) / 4)
     if mood.water:
         height += np.float32(-12) + 10 * middle * (1 - rise) - 26 * near * np.clip((depth - 15) / 60, 0, 1)
@@ -208,32 +214,25 @@ def _terrain(
     # The shadows of clouds wander over the land.
     lit *= np.clip(0.75 + 0.45 * _sample(tile, u, v, 9e3), 0.35, 1)
 
-    wood = _wood(mood, depth, ground, middle + 0.6 * fine, steep) & ~wet
+    steepness = ndimage.uniform_filter(steep, (5, 15))
+    wood = _wood(mood, depth, ground, middle + 0.6 * fine, steepness) & ~wet
     trunk, crown = _trees(rng, u, v)
-    tall = np.where(wood, crown * np.float32(15), 0)
+    tall = np.where(wood, crown * np.float32(15) * np.exp(-depth / 8e3), 0)
     ground = ground + tall
 
-    snowy = np.clip((ground - mood.snow_line_m + 160 * middle) / 120, 0, 1) * (steep < 1.75 + 0.3 * fine)
-    bare = np.clip((steep - 1.22 - 0.1 * fine) * 5, 0, 1)[..., None]
+    snowy = np.clip((ground - mood.snow_line_m + 160 * middle) / 120, 0, 1) * np.clip(3.2 - steepness, 0, 1)
+    bare = np.clip((steepness - 1.22 - 0.1 * fine) * 5, 0, 1)[..., None]
     patch = (1 + 0.25 * np.tanh(middle + fine) + 0.34 * np.tanh(2 * turf))[..., None]
-    colour = (
-        np.asarray(mood.ground, np.float32) * patch * (1 - bare) + np.asarray(mood.rock, np.float32) * bare
-    )
+    colour = np.asarray(mood.ground, np.float32) * patch * (1 - bare) + np.asarray(mood.rock, np.float32) * bare
     colour = colour * (1 - snowy[..., None]) + np.float32(0.85) * snowy[..., None]
-    leaf = (
-        np.array([0.030, 0.046, 0.018], np.float32)
-        * (0.5 + 0.9 * trunk[..., None])
-        * (0.35 + crown[..., None])
-    )
+    leaf = np.array([0.030, 0.046, 0.018], np.float32) * (0.5 + 0.9 * trunk[..., None]) * (0.35 + crown[..., None])
     frost = 0.25 * np.clip((ground - mood.snow_line_m) / 200, 0, 1)[..., None]
     leaf = leaf * (1 - frost) + frost * 0.6
     colour = np.where(wood[..., None], leaf, colour)
 
     ambient = np.asarray(mood.zenith, np.float32) * 0.55 + np.asarray(mood.horizon, np.float32) * 0.2
     strength = np.float32(1.9 * min(1.0, 0.25 + mood.sun_elevation / 25))
-    colour = (
-        colour * (ambient + strength * lit[..., None] * np.asarray(mood.sun, np.float32)) * np.float32(1.25)
-    )
+    colour = colour * (ambient + strength * lit[..., None] * np.asarray(mood.sun, np.float32)) * np.float32(1.25)
 
     clear = np.exp(-depth / np.float32(mood.haze_m))[..., None]
     towards = np.clip((across / depth * sun[0] + sun[2]), 0, 1)[..., None] ** 6
@@ -279,9 +278,7 @@ def _visible_step(top: Plane, rows: int) -> tuple[npt.NDArray[np.int32], Plane]:
     """For each pixel the last step below it, and how far (0..1) towards the next; the last is the sky."""
     steps, columns = top.shape
     row = np.clip(np.ceil(top), 0, rows).astype(np.int32)
-    count = np.bincount(
-        (row * columns + np.arange(columns, dtype=np.int32)).ravel(), minlength=(rows + 1) * columns
-    )
+    count = np.bincount((row * columns + np.arange(columns, dtype=np.int32)).ravel(), minlength=(rows + 1) * columns)
     # A pixel's step is the number of steps whose top lies below it, that is, at a larger row.
     below = steps - np.cumsum(count.reshape(rows + 1, columns), axis=0, dtype=np.int32)[:rows]
     step = np.clip(below - 1, 0, steps - 1)
@@ -322,11 +319,7 @@ def _sky(
     ahead = 1.0 / np.clip(up + 0.055, 0.03, None)
     u = right * ahead * 900 + np.float32(rng.uniform(0, 1e4))
     v = ahead * 900 + np.float32(rng.uniform(0, 1e4)) + 0 * right
-    heap = (
-        0.85 * _sample(tile, u, v, 2.2e4)
-        + 0.75 * _sample(tile, v, u, 7.0e3)
-        + 0.3 * _sample(tile, u, v, 1.7e3)
-    )
+    heap = 0.85 * _sample(tile, u, v, 2.2e4) + 0.75 * _sample(tile, v, u, 7.0e3) + 0.3 * _sample(tile, u, v, 1.7e3)
     sunward = 0.85 * _sample(tile, u + 160 * sun[0], v + 160 * sun[2], 2.2e4) + 0.75 * _sample(
         tile, v + 160 * sun[2], u + 160 * sun[0], 7.0e3
     )
@@ -337,9 +330,7 @@ def _sky(
     white = tint * (0.45 + 0.55 * relief) + 0.25 * np.asarray(mood.horizon, np.float32)
     bright = white * relief * (0.95 + 0.8 * np.exp((cosine - 1) * 10)[..., None] * low_sun)
     picture = picture * (1 - cover) + bright * cover
-    return np.stack(
-        [_enlarged(np.ascontiguousarray(picture[..., c], np.float32), rows, columns) for c in range(3)], -1
-    )
+    return np.stack([_enlarged(np.ascontiguousarray(picture[..., c], np.float32), rows, columns) for c in range(3)], -1)
 
 
 def _enlarged(plane: Plane, rows: int, columns: int) -> Plane:
@@ -362,17 +353,15 @@ def _reflect(
     row, column = np.nonzero(water)
     away = depth[row, column]
     across = (column.astype(np.float32) - water.shape[1] / 2) / np.float32(focal) * away
-    ripple = _sample(tile, across, away * 2.5, 160.0) + 0.7 * _sample(tile, across + away, away * 3, 23.0)
+    ripple = _sample(tile, across, away * 2.0, 45.0) + 0.6 * _sample(tile, across + away, away * 3, 9.0)
     calm = np.float32(0.35 if mood.relief_m > 1000 else 1.0)
-    swing = np.float32(0.018 * water.shape[0]) * np.clip(30 / away + 0.12, 0, 1) * calm
+    swing = np.float32(0.018 * water.shape[0]) * np.clip(30 / away + 0.015, 0, 1) * calm
     mirror = np.abs(2 * sky_rows - row - np.abs(ripple * swing) * 1.5)
     mirror = np.minimum(mirror, sky_rows - 1).astype(np.int32)
     glancing = np.clip((row - sky_rows) / focal, 0.002, None)
     fresnel = np.clip(1.02 - 1.15 * glancing**0.6, 0.22, 0.95) * (1 + 0.10 * calm * ripple)
     deep = np.asarray(mood.zenith, np.float32) * np.array([0.10, 0.22, 0.24], np.float32)
-    picture[row, column] = (
-        picture[mirror, column] * fresnel[:, None] + deep * (1 - np.clip(fresnel, 0, 1))[:, None]
-    )
+    picture[row, column] = picture[mirror, column] * fresnel[:, None] + deep * (1 - np.clip(fresnel, 0, 1))[:, None]
 
 
 def _expose(picture: Planes) -> Planes:
@@ -419,9 +408,7 @@ def grass(seed: int) -> Scene:
                 lean = rng.normal(0, 0.45)
                 tall = size * rng.uniform(0.5, 1.1)
                 t = np.linspace(0, 1, 6)[:, None]
-                spine = np.concatenate(
-                    [x + lean * tall * t**2, foot - tall * t * (1 - 0.15 * abs(lean) * t)], axis=1
-                )
+                spine = np.concatenate([x + lean * tall * t**2, foot - tall * t * (1 - 0.15 * abs(lean) * t)], axis=1)
                 edge = np.concatenate([width * (1 - t), 0 * t], axis=1)
                 green = rng.uniform(40, 225) * (0.45 + 0.55 * line)
                 points = np.concatenate([spine - edge, (spine + edge)[::-1]])
@@ -550,9 +537,7 @@ def _flat(points: npt.NDArray[np.float64]) -> list[float]:
     return [float(value) for value in points.ravel()]
 
 
-def _dot(
-    draw: ImageDraw.ImageDraw, place: npt.NDArray[np.float64], radius: float, fill: tuple[int, int, int]
-) -> None:
+def _dot(draw: ImageDraw.ImageDraw, place: npt.NDArray[np.float64], radius: float, fill: tuple[int, int, int]) -> None:
     x, y = float(place[0]), float(place[1])
     draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=fill)
 

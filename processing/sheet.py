@@ -1,7 +1,7 @@
 """The contact sheet of a demonstration: before, after and what was taken off, at 100 %, as positives.
 
-A negative says little to the eye, so crops are inverted in density with the film base and the exposure of their roll
-and frame; before and after in exactly the same way.
+A negative says little to the eye, so the pictures are inverted, with the base and curve of the simulator's
+film and one exposure to a frame; before and after in exactly the same way.
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from .arrays import Plane, Planes, Scan
+from .simulate import FILM_BASE_D, FILM_GAMMA
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from .arrays import Plane, Planes, Scan
+
 Picture: TypeAlias = npt.NDArray[np.uint8]
 """(rows, columns, 3) sRGB-like, to look at."""
 
-_FILM_GAMMA = 0.62
 _FULL_HEAT_D = 0.6
 
 TILE = (320, 480)
@@ -35,8 +36,8 @@ _BACKGROUND, _INK, _FAINT, _ACCENT = (17, 18, 20), (236, 236, 232), (146, 150, 1
 class Exhibit:
     """What the sheet shows of one frame, as stored linear values of a negative that dirt darkens.
 
-    `overview` (rows, columns, 3) is the cleaned frame made small, as shares of full scale; `before` and `after` the
-    same window of `TILE` size, whose top-left corner is at `window` (row, column), in shares of the frame 0..1, and
+    `overview` (rows, columns, 3) is the scan made small, as shares of full scale; `before` and `after` the
+    same window of `TILE` size, whose top-left corner lies at `window` (row, column), in shares of the frame, and
     which takes up `extent` (rows, columns) of it.
     """
 
@@ -49,24 +50,28 @@ class Exhibit:
 
 
 def most_telling_window(film: Planes, glass: Plane, specks: Plane) -> tuple[int, int]:
-    """Top-left corner (row, column) of the `TILE` where the dirt on the glass shows most, away from film dirt.
+    """Top-left corner (row, column) of the `TILE` that shows best what dirt on the glass does.
 
-    Dirt shows where the film lets light through, so its density counts by the film's. A frame smaller than the tile
-    gives (0, 0).
+    Dirt shows where the film lets light through, and is hard to take off where the picture has structure;
+    dirt on the film is avoided. A frame smaller than the tile gives (0, 0).
     """
     step = 4
-    light = np.sqrt(film[::step, ::step].mean(-1))
-    shows = (
-        np.minimum(glass[::step, ::step], 0.3) * light - 3 * np.minimum(specks[::step, ::step], 0.3) * light
-    )
-    rows, columns = (min(side // step, have) for side, have in zip(TILE, shows.shape, strict=True))
-    total = np.pad(shows.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
-    box = (
-        total[rows:, columns:] - total[:-rows, columns:] - total[rows:, :-columns] + total[:-rows, :-columns]
-    )
-    row, column = np.unravel_index(int(box.argmax()), box.shape)
+    light = film[::step, ::step].mean(-1, dtype=np.float64)
+    dirt = np.minimum(glass, 0.3)[::step, ::step] - 3 * np.minimum(specks, 0.3)[::step, ::step]
+    tone = -np.log10(np.maximum(light, 1e-4))
+    spread = np.sqrt(np.maximum(_box_mean(tone**2, step) - _box_mean(tone, step) ** 2, 0))
+    telling = _box_mean(dirt * np.sqrt(light), step) * (0.06 + spread)
+    row, column = np.unravel_index(int(telling.argmax()), telling.shape)
     last = [max(have - side, 0) for side, have in zip(TILE, glass.shape, strict=True)]
     return min(int(row) * step, last[0]), min(int(column) * step, last[1])
+
+
+def _box_mean(plane: npt.NDArray[np.float64], step: int) -> npt.NDArray[np.float64]:
+    """Mean over every `TILE` that lies within `plane`, which holds one pixel in `step`."""
+    rows, columns = (min(side // step, have) for side, have in zip(TILE, plane.shape, strict=True))
+    total = np.pad(plane.cumsum(0).cumsum(1), ((1, 0), (1, 0)))
+    box = total[rows:, columns:] - total[:-rows, columns:] - total[rows:, :-columns] + total[:-rows, :-columns]
+    return np.asarray(box / (rows * columns), np.float64)
 
 
 def small(scan: Scan) -> Planes:
@@ -79,7 +84,6 @@ def small(scan: Scan) -> Planes:
 
 def draw_sheet(exhibits: Sequence[Exhibit], title: str, subtitle: str) -> Image.Image:
     """One row to an exhibit: overview with the window marked, before, after, what was taken off."""
-    base = _film_base(exhibits)
     width = 4 * TILE[1] + 5 * _MARGIN
     sheet = Image.new("RGB", (width, _HEAD + len(exhibits) * (TILE[0] + _CAPTION + _MARGIN)), _BACKGROUND)
     draw = ImageDraw.Draw(sheet)
@@ -91,12 +95,12 @@ def draw_sheet(exhibits: Sequence[Exhibit], title: str, subtitle: str) -> Image.
     _draw_scale(draw, 4 * (TILE[1] + _MARGIN) - 200, _HEAD - 28)
     for number, exhibit in enumerate(exhibits):
         top = _HEAD + number * (TILE[0] + _CAPTION + _MARGIN)
-        exposure = _exposure(exhibit.overview, base)
+        exposure = _exposure(exhibit.overview)
         maximum = np.iinfo(exhibit.before.dtype).max
         tiles = (
-            _positive(exhibit.overview, base, exposure),
-            _positive(exhibit.before / np.float32(maximum), base, exposure),
-            _positive(exhibit.after / np.float32(maximum), base, exposure),
+            _positive(exhibit.overview, exposure),
+            _positive(exhibit.before / np.float32(maximum), exposure),
+            _positive(exhibit.after / np.float32(maximum), exposure),
             _heat(_taken_off(exhibit.before, exhibit.after)),
         )
         for column, tile in enumerate(tiles):
@@ -108,29 +112,21 @@ def draw_sheet(exhibits: Sequence[Exhibit], title: str, subtitle: str) -> Image.
     return sheet
 
 
-def _density(light: Planes) -> Planes:
-    return np.asarray(-np.log10(np.maximum(light, 1e-4)), np.float32)
+def _exposure(overview: Planes) -> float:
+    """Factor that brings a frame's bright parts just below white."""
+    return 0.88 / float(np.percentile(_inverted(overview), 98))
 
 
-def _film_base(exhibits: Sequence[Exhibit]) -> npt.NDArray[np.float32]:
-    """Density of the unexposed film in each channel: the thinnest that the roll shows."""
-    thinnest = [np.percentile(_density(exhibit.overview), 0.2, axis=(0, 1)) for exhibit in exhibits]
-    return np.asarray(np.min(thinnest, axis=0), np.float32)
+def _inverted(light: Planes) -> Planes:
+    """Turn a negative's linear light into that of the scene, up to a factor."""
+    density = -np.log10(np.maximum(light, 1e-4))
+    base = np.array(FILM_BASE_D, np.float32)
+    return np.asarray(np.power(10.0, (density - base) / FILM_GAMMA), np.float32)
 
 
-def _exposure(overview: Planes, base: npt.NDArray[np.float32]) -> float:
-    """What brings a frame's bright parts just below white."""
-    return 0.92 / float(np.percentile(_inverted(overview, base), 99.5))
-
-
-def _inverted(light: Planes, base: npt.NDArray[np.float32]) -> Planes:
-    """The scene's linear light, up to a factor, from a negative's."""
-    return np.asarray(np.power(10.0, (_density(light) - base) / _FILM_GAMMA), np.float32)
-
-
-def _positive(light: Planes, base: npt.NDArray[np.float32], exposure: float) -> Picture:
+def _positive(light: Planes, exposure: float) -> Picture:
     """Invert, expose, and round the highlights off a little."""
-    scene = _inverted(light, base) * np.float32(exposure)
+    scene = _inverted(light) * np.float32(exposure)
     rounded = np.where(scene < 0.7, scene, 0.7 + 0.3 * np.tanh((scene - 0.7) / 0.3))
     return np.asarray(np.clip(rounded, 0, 1) ** (1 / 2.2) * 255 + 0.5, np.uint8)
 
@@ -160,7 +156,7 @@ def _with_window(image: Image.Image, exhibit: Exhibit) -> Image.Image:
 
 
 def _draw_scale(draw: ImageDraw.ImageDraw, left: int, top: int) -> None:
-    """What the colours of the last column mean."""
+    """Say what the colours of the last column mean."""
     ramp = _heat(np.linspace(0, _FULL_HEAT_D, 120, dtype=np.float32)[None])[0]
     for x, colour in enumerate(ramp):
         draw.line((left + 40 + x, top, left + 40 + x, top + 14), fill=tuple(int(value) for value in colour))

@@ -118,9 +118,7 @@ class Roll:
 
     def _glass_id(self, index: int) -> int:
         """Wipes clean every slot; a new id for each slot after each wipe."""
-        return (
-            sum(index >= wipe for wipe in self.params.wipes) * self.params.slots + index % self.params.slots
-        )
+        return sum(index >= wipe for wipe in self.params.wipes) * self.params.slots + index % self.params.slots
 
     def _particles(self, index: int) -> list[Particle]:
         lives = self._lives[index % self.params.slots]
@@ -146,9 +144,7 @@ def _negative(scene: Planes, rng: np.random.Generator, p: RollParams) -> Planes:
     """Linear transmittance of a colour negative of `scene`: base plus mask, a straight curve, and grain."""
     base = np.array(FILM_BASE_D, np.float32)
     exposure = rng.uniform(0.85, 1.15)
-    density = base + np.float32(FILM_GAMMA) * np.log10(
-        np.maximum(scene * exposure, 0.004) / np.float32(0.004)
-    )
+    density = base + np.float32(FILM_GAMMA) * np.log10(np.maximum(scene * exposure, 0.004) / np.float32(0.004))
     grain = ndimage.gaussian_filter(rng.standard_normal(scene.shape, dtype=np.float32), (0.6, 0.6, 0))
     grain *= p.grain_d / grain.std()
     return np.power(10.0, -np.maximum(density + grain, 0.02), dtype=np.float32)
@@ -162,9 +158,7 @@ def _as_seen(transmittance: Planes, tone: Tone) -> npt.NDArray[np.float64]:
     return 0.004 / light
 
 
-def _draw_dirt(
-    rng: np.random.Generator, count: int, p: RollParams, outlines: Sequence[Mask]
-) -> list[Particle]:
+def _draw_dirt(rng: np.random.Generator, count: int, p: RollParams, outlines: Sequence[Mask]) -> list[Particle]:
     """`count` particles anywhere on the glass: 55 % faint (.05-.25 D), the rest up to 1.3 D; blur sigma .6-2 px."""
     particles = []
     for _ in range(count):
@@ -209,9 +203,7 @@ def _splat(particles: Sequence[Particle], offset: tuple[float, float], shape: tu
         top, left = np.array(particle.corner) + whole
         rows = slice(max(top, 0), max(min(top + moved.shape[0], shape[0]), 0))
         columns = slice(max(left, 0), max(min(left + moved.shape[1], shape[1]), 0))
-        plane[rows, columns] += moved[
-            rows.start - top : rows.stop - top, columns.start - left : columns.stop - left
-        ]
+        plane[rows, columns] += moved[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
     return plane
 
 

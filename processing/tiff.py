@@ -320,14 +320,11 @@ def read_layout(path: Path) -> Layout:
         needed = -(-info.height // strip_rows)
         if not len(offsets) == len(sizes) == needed:
             raise DamagedImage(
-                f"it needs {needed} strips, but lists {len(offsets)} offsets and {len(sizes)} sizes; "
-                "scan it again"
+                f"it needs {needed} strips, but lists {len(offsets)} offsets and {len(sizes)} sizes; scan it again"
             )
         heights = even_heights(info.height, strip_rows)
         strips = tuple(
-            _whole_strip(
-                structure, info, compression, Strip(n * strip_rows, n * strip_rows + rows, offset, size)
-            )
+            _whole_strip(structure, info, compression, Strip(n * strip_rows, n * strip_rows + rows, offset, size))
             for n, (rows, offset, size) in enumerate(zip(heights, offsets, sizes, strict=True))
         )
         layout = Layout(
@@ -375,9 +372,7 @@ def _supported(path: Path, structure: _Structure) -> ImageInfo:
     if first(FILL_ORDER, 1) != 1:
         raise UnsupportedImage(f"its bits are stored in reverse (fill order 2); {_RESAVE}")
     if compression != NONE and first(PREDICTOR, 1) not in (1, HORIZONTAL):
-        raise UnsupportedImage(
-            f"its predictor is number {first(PREDICTOR)}; save it with predictor 2 or none"
-        )
+        raise UnsupportedImage(f"its predictor is number {first(PREDICTOR)}; save it with predictor 2 or none")
     colours = 1 if photometric == MIN_IS_BLACK else 3
     if height < 1 or width < 1 or samples < colours:
         raise DamagedImage(f"its size makes no sense ({width} x {height} x {samples}); scan it again")

@@ -37,9 +37,7 @@ def picture(height: int, width: int, samples: int = 3) -> np.ndarray:
 
 def write(path: Path, image: np.ndarray, **options: object) -> None:
     options = {"quality": 92, "exif": EXIF, "icc_profile": ICC, "comment": b"a scan", **options}
-    Image.fromarray(image if image.shape[2] > 1 else image[:, :, 0]).save(
-        path, "JPEG", dpi=(3200, 3200), **options
-    )
+    Image.fromarray(image if image.shape[2] > 1 else image[:, :, 0]).save(path, "JPEG", dpi=(3200, 3200), **options)
 
 
 def decoded(path: Path) -> np.ndarray:

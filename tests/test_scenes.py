@@ -38,9 +38,7 @@ def test_every_number_and_seed_gives_another_picture(kind: str) -> None:
 def texture(light: Plane) -> Plane:
     """Local contrast in density, as the negative shows it."""
     density = np.log10(np.maximum(light, 0.004))
-    return np.asarray(
-        ndimage.gaussian_filter(np.abs(density - ndimage.gaussian_filter(density, 6)), 12), np.float32
-    )
+    return np.asarray(ndimage.gaussian_filter(np.abs(density - ndimage.gaussian_filter(density, 6)), 12), np.float32)
 
 
 def test_landscapes_have_both_calm_and_busy_places() -> None:

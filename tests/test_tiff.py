@@ -104,9 +104,7 @@ def strips(path: Path) -> list[bytes]:
 
 @settings(max_examples=60, deadline=None)
 @given(data=st.data())
-def test_any_geometry_reads_back_as_asked(
-    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
-) -> None:
+def test_any_geometry_reads_back_as_asked(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     height, width = data.draw(st.integers(1, 40)), data.draw(st.integers(1, 30))
     samples = data.draw(st.sampled_from([1, 2, 3, 4]))
     dtype = data.draw(st.sampled_from(["uint8", "uint16"]))
@@ -141,9 +139,7 @@ def test_nothing_changed_is_a_copy(tmp_path: Path, compression: str | None) -> N
 
 @pytest.mark.parametrize("byteorder", ["<", ">"])
 @pytest.mark.parametrize("compression", [None, "lzw", "deflate"])
-def test_everything_but_the_changed_strips_is_kept(
-    tmp_path: Path, compression: str | None, byteorder: str
-) -> None:
+def test_everything_but_the_changed_strips_is_kept(tmp_path: Path, compression: str | None, byteorder: str) -> None:
     path = tmp_path / "in.tif"
     before = picture(64, 30, 4, "uint16")
     second = picture(20, 10, 3, "uint8", 5)
@@ -180,9 +176,7 @@ def test_everything_but_the_changed_strips_is_kept(
             for tag in new.pages[page].tags:
                 if page == 1 or tag.code not in (273, 279):
                     assert tag.value == tags[tag.code], tag.name
-        assert {271, 274, 282, 296, 305, 306, 330, 338, 700, 33723, 34675, 40001} < set(
-            old.pages[0].tags.keys()
-        )
+        assert {271, 274, 282, 296, 305, 306, 330, 338, 700, 33723, 34675, 40001} < set(old.pages[0].tags.keys())
     for number, (mine, theirs) in enumerate(zip(strips(out), strips(path), strict=True)):
         assert (mine == theirs) == (number not in (2, 5))
 
@@ -431,9 +425,7 @@ def set_value(path: Path, code: int, value: int, number: int = 0) -> None:
     path.write_bytes(data)
 
 
-def test_an_unknown_predictor_and_a_huge_lzw_strip_are_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unknown_predictor_and_a_huge_lzw_strip_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "in.tif"
     write(path, np.zeros((32, 32, 3), "uint8"), compression="lzw", predictor=True)
     monkeypatch.setattr(tiff, "LZW_STRIP_LIMIT", 1000)

@@ -1,0 +1,92 @@
+"""What enters the pipeline: the digest of every file, and what each whole one has to say about the glass."""
+
+from __future__ import annotations
+
+import errno
+import time
+from typing import TYPE_CHECKING
+
+from ..processing.image import DamagedImage, ImageError
+from ..processing.learn import MOST_FRAMES
+from ..processing.observe import observe
+from ..processing.raster import probe
+from .errors import ExitCode, FrameError, Remedy, ServiceError
+from .frame import Arrival, Frame, Outcome
+from .output import sha256_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from .film import Profile
+    from .progress import Progress
+
+
+def digests(arrivals: Sequence[Arrival], progress: Progress) -> tuple[dict[Arrival, str], list[Outcome]]:
+    """SHA-256 of every file, in their order, and the outcomes of those that cannot be read."""
+    known: dict[Arrival, str] = {}
+    unreadable = []
+    step = progress("Reading", len(arrivals))
+    for arrival in arrivals:
+        try:
+            known[arrival] = sha256_of(arrival.path)
+        except OSError as error:
+            unreadable.append(Outcome(arrival, error=frame_error(arrival, error)))
+        step()
+    return known, unreadable
+
+
+def observe_all(
+    known: Mapping[Arrival, str], profile: Profile, folder: Path, threads: int, progress: Progress
+) -> tuple[list[Frame], list[Outcome]]:
+    """Observe every file once, in their order, with the residuals in `folder`; and the outcomes of the broken ones.
+
+    Of more files than one map is learnt from, only fingerprints are kept; `recall` brings back the residuals.
+    """
+    frames: list[Frame] = []
+    broken = []
+    step = progress("Observing", len(known))
+    for number, (arrival, digest) in enumerate(known.items()):
+        started = time.monotonic()
+        try:
+            info = probe(arrival.path)
+            seen = observe(info, profile.scan, profile.residual, folder / f"{number}.residual", threads)
+        except (ImageError, OSError) as error:
+            broken.append(Outcome(arrival, error=frame_error(arrival, error)))
+        else:
+            frames.append(Frame(arrival, info, digest, seen, time.monotonic() - started))
+            if len(known) > MOST_FRAMES:
+                forget([frames[-1]])
+        step()
+    return frames, broken
+
+
+def recall(frames: Sequence[Frame], profile: Profile, threads: int) -> None:
+    """Make sure that the residuals of `frames` are there. Raises ImageError or OSError where a file has gone bad."""
+    for frame in frames:
+        codes = frame.observation.codes.path
+        if not codes.exists():
+            observe(frame.info, profile.scan, profile.residual, codes, threads)
+
+
+def forget(frames: Sequence[Frame]) -> None:
+    """Give back the disk space of the residuals of `frames`."""
+    for frame in frames:
+        frame.observation.codes.path.unlink(missing_ok=True)
+
+
+def frame_error(arrival: Arrival, error: ImageError | OSError) -> FrameError:
+    """What a user is told of a file that cannot be used.
+
+    Raises ServiceError where the scratch space is full, which no other frame would fare better with.
+    """
+    if isinstance(error, ImageError):
+        remedy = Remedy.RETRY if isinstance(error, DamagedImage) else Remedy.SKIP
+        return FrameError(f"{arrival.shown}: {error}", remedy)
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        raise ServiceError(
+            f"{arrival.shown}: the output folder's disk is full; free some space, then run again: it goes on where it stopped",
+            ExitCode.SOME_FAILED,
+        ) from error
+    reason = f"{arrival.shown}: cannot be read: {error.strerror or error}; check its permissions and its disk"
+    return FrameError(reason, Remedy.RETRY)

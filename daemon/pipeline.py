@@ -1,0 +1,107 @@
+"""The whole way of a roll: find, observe, group by glass, learn its dirt, clean, put into place."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from .errors import FrameError, Remedy
+from .frame import Arrival, Outcome
+from .glass import find_glasses, learn_glass
+from .intake import digests, forget, observe_all, recall
+from .output import Output
+from .repair import clean_frame
+from .source import find
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
+    from pathlib import Path
+
+    from .film import Profile
+    from .progress import Progress
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What ``dustwatch clean`` was asked for."""
+
+    paths: tuple[Path, ...]
+    output: Path
+    profile: Profile
+    threads: int
+    force: bool = False
+    dry_run: bool = False
+
+
+def clean(job: Job, progress: Progress) -> list[Outcome]:
+    """Clean all pictures of the job; one outcome for each, in their order, failures first.
+
+    Raises ServiceError where nothing can be started; what is wrong with a single frame is in its outcome.
+    """
+    output = Output(job.output)
+    found = find(job.paths, job.output)
+    failed = [Outcome(Arrival.of(path), error=error) for path, error in found.failures]
+    known, unreadable = digests(found.arrivals, progress)
+    roll = hashlib.sha256("\n".join(known.values()).encode()).hexdigest()
+    waiting, settled = _sort_out(known, roll, job, output)
+    if job.dry_run:
+        settled += [Outcome(arrival, skipped=True) for arrival in waiting]
+    elif waiting:
+        with output.prepare() as folder:
+            settled += _clean_waiting(waiting, known, roll, job, output, folder, progress)
+    order = {arrival: number for number, arrival in enumerate(found.arrivals)}
+    return failed + sorted(unreadable + settled, key=lambda outcome: order[outcome.arrival])
+
+
+def _clean_waiting(
+    waiting: Collection[Arrival],
+    known: dict[Arrival, str],
+    roll: str,
+    job: Job,
+    output: Output,
+    folder: Path,
+    progress: Progress,
+) -> Iterator[Outcome]:
+    """Learn from all frames of the roll, and clean those that are waiting."""
+    frames, broken = observe_all(known, job.profile, folder, job.threads, progress)
+    yield from broken
+    for glass in find_glasses(frames, job.profile.match):
+        for run in glass.runs():
+            wanted = [member.frame for member in run if frames[member.frame].arrival in waiting]
+            if wanted:
+                seen = [frames[member.frame] for member in run]
+                recall(seen, job.profile, job.threads)
+                verdict = learn_glass(glass, run, frames, job.profile, folder, job.threads, progress)
+                step = progress("Cleaning", len(wanted))
+                for number in wanted:
+                    yield clean_frame(number, frames[number], verdict, job.profile, roll, output, job.threads)
+                    step()
+                forget(seen)
+
+
+def _sort_out(known: dict[Arrival, str], roll: str, job: Job, output: Output) -> tuple[set[Arrival], list[Outcome]]:
+    """Which arrivals are waiting to be cleaned, and the outcomes of the others."""
+    waiting: set[Arrival] = set()
+    settled = []
+    for arrival in known:
+        try:
+            state = "to do" if job.force else output.state(arrival, roll, job.profile.digest)
+        except FrameError as error:
+            settled.append(Outcome(arrival, error=error))
+            continue
+        if state == "to do":
+            waiting.add(arrival)
+        elif state == "done":
+            settled.append(Outcome(arrival, output.read_receipt(arrival), skipped=True))
+        else:
+            settled.append(
+                Outcome(arrival, error=FrameError(_NOT_OURS[state].format(output.path(arrival)), Remedy.SKIP))
+            )
+    return waiting, settled
+
+
+_NOT_OURS = {
+    "edited": "{}: has been changed since it was cleaned, and is left alone; --force writes it again",
+    "foreign": "{}: is there already and was not written by dustwatch; move it away, or --force overwrites it",
+}

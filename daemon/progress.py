@@ -1,0 +1,17 @@
+"""Telling how far the work has come, to whoever wants to show it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+Step: TypeAlias = Callable[[], None]
+"""Call it after each step of a stage."""
+
+Progress: TypeAlias = Callable[[str, int], Step]
+"""(name of the stage, its number of steps) -> what to call after each step."""
+
+
+def silent(_stage: str, _steps: int) -> Step:
+    """Show nothing."""
+    return lambda: None

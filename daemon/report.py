@@ -1,0 +1,123 @@
+"""What a person sees of a run: progress while it goes on, a summary at the end, and the same as JSON."""
+
+from __future__ import annotations
+
+import json
+import resource
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+
+from .errors import ExitCode, ServiceError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+    from types import TracebackType
+
+    from .frame import Outcome
+    from .pipeline import Job
+    from .progress import Step
+
+
+class Reporter:
+    """Shows progress on stderr, on a terminal only, and the summary on stdout."""
+
+    def __init__(self) -> None:
+        self._bars = Bars(
+            TextColumn("{task.description:<18}"),
+            BarColumn(bar_width=40),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=Console(stderr=True),
+            disable=not Console(stderr=True).is_terminal,
+        )
+
+    def __enter__(self) -> Reporter:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+    def progress(self, stage: str, steps: int) -> Step:
+        """A bar for a stage; see `dustwatch.daemon.progress`."""
+        task = self._bars.add_task(stage, total=steps)
+        return lambda: self._bars.advance(task)
+
+    def finish(self, outcomes: Sequence[Outcome], job: Job, report: Path | None) -> None:
+        """Print what became of the frames, failures to stderr, and write the report if one is wanted.
+
+        Raises ServiceError where it cannot be written.
+        """
+        for outcome in outcomes:
+            if outcome.error:
+                click.echo(str(outcome.error), err=True)
+        reasons = Counter(
+            (o.status, o.receipt.reason) for o in outcomes if o.receipt and o.status in ("unchanged", "abstained")
+        )
+        for (status, reason), count in reasons.items():
+            click.echo(f"{count} {status}: {reason}")
+        if job.dry_run:
+            for outcome in outcomes:
+                if outcome.skipped and outcome.receipt is None:
+                    click.echo(f"would clean {outcome.arrival.shown}")
+        click.echo(_summary(outcomes, job))
+        if report is not None:
+            try:
+                report.write_text(json.dumps(_as_json(outcomes), indent=2) + "\n")
+            except OSError as error:
+                raise ServiceError(
+                    f"{report}: cannot be written: {error.strerror}; give another --json",
+                    ExitCode.SOME_FAILED,
+                ) from error
+
+
+def _summary(outcomes: Sequence[Outcome], job: Job) -> str:
+    counts = Counter(outcome.status for outcome in outcomes)
+    glasses = {o.receipt.glass_id for o in outcomes if o.receipt and o.receipt.glass_id}
+    said = [
+        f"{counts[status]} {status}"
+        for status in ("cleaned", "unchanged", "abstained", "skipped", "failed")
+        if counts[status]
+    ]
+    on = f", {len(glasses)} glass{'es' if len(glasses) != 1 else ''}" if glasses else ""
+    return f"{len(outcomes)} frames: {', '.join(said)}{on} -> {job.output}"
+
+
+def _as_json(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    return {
+        "schema": 1,
+        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "frames": [_frame_as_json(outcome) for outcome in outcomes],
+    }
+
+
+def _frame_as_json(outcome: Outcome) -> dict[str, Any]:
+    receipt = outcome.receipt
+    told: dict[str, Any] = {"input": outcome.arrival.shown, "status": outcome.status}
+    if outcome.error:
+        told["error"] = str(outcome.error)
+    if receipt:
+        names = (
+            "reason",
+            "glass_id",
+            "map_frames",
+            "offset_px",
+            "changed_px",
+            "changed_share",
+            "input_sha256",
+            "output_sha256",
+        )
+        told |= {name: getattr(receipt, name) for name in names}
+        told["defects"] = len(receipt.defects)
+    told["megapixels"] = outcome.megapixels
+    told["seconds"] = {stage: round(seconds, 4) for stage, seconds in outcome.seconds.items()}
+    return told
