@@ -131,7 +131,7 @@ class Output:
             receipt = write(draft)
             pending.write_bytes(receipt.to_json())
             masked = draft.mask.exists()
-            for part in (draft.picture, pending, draft.mask)[: 3 if masked else 2]:
+            for part in (draft.picture, pending, draft.mask) if masked else (draft.picture, pending):
                 _match_mode(part, arrival.path)
                 _sync(part)
             _sync(pending.parent)

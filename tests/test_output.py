@@ -533,9 +533,9 @@ VICTIM = """
                 receipts = [Receipt.from_json(path.read_bytes()) for path in output.folder.rglob("*.json")]
                 assert len(receipts) == len(pictures), moment
                 if pictures:
-                    with output.path(arrival).open("ab") as file:
-                        file.write(b" and edited")
+                    output.path(arrival).write_bytes(b"edited")
                     assert output.state(arrival, digest, "q") == "edited", moment
+                    output.path(arrival).write_bytes(pictures[0])
             output.publish(arrival, write)
             assert output.state(arrival, digest, "q") == "done", moment
             shutil.rmtree(output.folder)
