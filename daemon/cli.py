@@ -34,6 +34,8 @@ def cli() -> None:
     \b
     Clean the scans of an evening:
         dustwatch clean evening/ --output clean/
+    See it work, without any scans:
+        dustwatch demo
     Which profiles are there?
         dustwatch profiles list
     All values of one, inherited ones included; or its file, with the reasons:
@@ -100,6 +102,31 @@ def clean_command(
     reporter.finish(outcomes, job, report)
     if any(outcome.error for outcome in outcomes):
         raise SystemExit(ExitCode.SOME_FAILED)
+
+
+@cli.command("demo")
+@click.option(
+    "--output",
+    "-o",
+    default="demo",
+    show_default=True,
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Where scans, cleaned frames and the contact sheet go.",
+)
+@click.option("--frames", type=click.IntRange(2), default=16, show_default=True, metavar="N")
+@click.option("--megapixels", type=click.FloatRange(0.5, 100), default=6.0, show_default=True, help="Size of a frame.")
+@click.option("--threads", type=click.IntRange(1), metavar="N", help="Default: as many as there are cores.")
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Another seed, another roll.")
+def demo_command(output: Path, frames: int, megapixels: float, threads: int | None, seed: int) -> None:
+    """Make a roll on dirty glass, clean it, and show what became of it.
+
+    The scenes are generated, and the truth is known: the table says how much of the dirt went, and what it cost.
+    DIR/contact-sheet.png shows it. DIR must be new, empty, or an earlier demo's, which is replaced.
+    """
+    from .demo import run_demo
+
+    run_demo(output, frames=frames, megapixels=megapixels, threads=threads or _cores(), seed=seed)
 
 
 def _cores() -> int:

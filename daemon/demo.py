@@ -64,8 +64,8 @@ class _Result:
 def run_demo(folder: Path, *, frames: int = 16, megapixels: float = 6.0, threads: int, seed: int = 1) -> None:
     """Leave `folder`/scans, `folder`/clean and `folder`/contact-sheet.png, and print the figures.
 
-    The roll has `frames` frames of 3:2 and about `megapixels`; its glass is wiped half way. Raises ServiceError
-    when `folder` holds anything but an earlier demo, which is replaced, and when a frame could not be cleaned.
+    The roll has `frames` frames of 3:2 and about `megapixels`; its glass is wiped half way. An earlier demo in
+    `folder` is replaced. Raises ServiceError when it holds anything else, and when a frame could not be cleaned.
     """
     console = Console()
     scans, cleaned = _prepare(folder)

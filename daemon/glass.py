@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -41,7 +42,7 @@ class Glass:
         """The members in runs of even length, of at most as many as one map is learnt from."""
         count = -(-len(self.members) // MOST_FRAMES)
         bounds = [len(self.members) * k // count for k in range(count + 1)]
-        for start, stop in zip(bounds[:-1], bounds[1:], strict=True):
+        for start, stop in pairwise(bounds):
             yield self.members[start:stop]
 
 

@@ -64,9 +64,9 @@ def _admit(glasses: list[Group], number: int, frames: Sequence[Fingerprint], par
     joined = Group(tuple(sorted(members, key=lambda member: member.frame)))
     rest = [glass for glass in glasses if all(glass is not one for one, _ in known)]
     for alone in [glass for glass in rest if len(glass.members) == 1]:
-        match = _recognised(joined, alone.members[0].frame, frames, params)
-        if match:
-            newcomer = Member(alone.members[0].frame, match.offset)
+        lies = _recognised(joined, alone.members[0].frame, frames, params)
+        if lies:
+            newcomer = Member(alone.members[0].frame, lies.offset)
             joined = Group(tuple(sorted([*joined.members, newcomer], key=lambda member: member.frame)))
             rest.remove(alone)
     return [*rest, joined]

@@ -85,7 +85,8 @@ def frame_error(arrival: Arrival, error: ImageError | OSError) -> FrameError:
         return FrameError(f"{arrival.shown}: {error}", remedy)
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         raise ServiceError(
-            f"{arrival.shown}: the output folder's disk is full; free some space, then run again: it goes on where it stopped",
+            f"{arrival.shown}: the output folder's disk is full; free some space, "
+            "then run again: it goes on where it stopped",
             ExitCode.SOME_FAILED,
         ) from error
     reason = f"{arrival.shown}: cannot be read: {error.strerror or error}; check its permissions and its disk"

@@ -68,8 +68,10 @@ def clean_frame(
 
     def write(draft: Draft) -> Receipt:
         if isinstance(verdict, LeftAlone):
-            status = "abstained" if verdict.abstained else "unchanged"
-            return receipt(output_sha256=copy(frame.arrival.path, draft.picture), status=status, reason=verdict.reason)
+            digest = copy(frame.arrival.path, draft.picture)
+            return receipt(
+                output_sha256=digest, status="abstained" if verdict.abstained else "unchanged", reason=verdict.reason
+            )
         return _repair(draft, number, frame, verdict, profile, threads, receipt)
 
     try:

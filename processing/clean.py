@@ -50,8 +50,10 @@ class RepairParams:
 
 @dataclass(frozen=True, slots=True)
 class FrameDirt:
-    """The dirt in one frame: the glass's map, which witness of it the frame is, where the glass lies in it, and the
-    frame's own coded residual.
+    """The dirt in one frame.
+
+    `witness` is the frame's number among those that `glass` was learnt from, `codes` its own residual, and `offset`
+    where the glass lies in it (rows, columns, in px).
     """
 
     glass: GlassMap
@@ -121,7 +123,7 @@ def clean(
                 defects.add(band.start, band.changed, band.density, band.filled)
                 scratch.write(band.start, 0, band.changed.astype(np.uint8) * np.uint8(255))
                 changed_px += int(np.count_nonzero(band.changed))
-                yield Band(band.start, band.rows, band.changed.any(axis=1))
+                yield Band(band.start, band.rows, np.asarray(band.changed.any(axis=1)))
 
     try:
         rewrite(info, destination, repaired(), threads)

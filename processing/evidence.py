@@ -43,8 +43,9 @@ class EvidenceParams:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What the frames say together, each (rows, columns): significance with and without the loudest frame, and the
-    weighted mean residual in D.
+    """What the frames say together, each (rows, columns).
+
+    Their significance with and without the loudest frame, and the weighted mean residual in D.
     """
 
     significance: Plane

@@ -53,7 +53,7 @@ def landmarks(members: Sequence[tuple[Fingerprint, tuple[float, float]]], params
     telling = ~fixed_cells(films, params.same_film_d)
     seen = np.zeros((0, 4), np.float64)  # row, column, contrast, hits
     for one, offset in witnesses:
-        points = _in_density(one)[:, :3] - np.float32([offset[0], offset[1], 0])
+        points = _in_density(one)[:, :3] - np.array([*offset, 0], np.float32)
         points = in_cells(points, telling)
         pairs = coincide(seen[:, :3].astype(np.float32), points, (0.0, 0.0), _RADIUS_PX)
         old, new = pairs[:, 0], pairs[:, 1]
@@ -73,7 +73,7 @@ def recognise(glass: Landmarks, frame: Fingerprint, params: MatchParams) -> Matc
     found = match(glass.points, frame.dark, area, params.search_px)
     if found.hits <= 0:
         return None
-    moved = glass.points + np.float32([found.offset[0], found.offset[1], 0])
+    moved = glass.points + np.array([*found.offset, 0], np.float32)
     ought = moved[moved[:, 2] > 1.3 * frame.faintest * cell_values(frame.texture, moved)]
     if len(ought) < _FEWEST:
         return None

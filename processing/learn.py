@@ -8,7 +8,7 @@ background that the dirt itself has darkened. Its robust mean over the frames in
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -55,9 +55,9 @@ class Witness:
 class LearnParams:
     """Everything that learning depends on."""
 
-    residual: ResidualParams = ResidualParams()
-    evidence: EvidenceParams = EvidenceParams()
-    lives: LifeParams = LifeParams()
+    residual: ResidualParams = field(default_factory=ResidualParams)
+    evidence: EvidenceParams = field(default_factory=EvidenceParams)
+    lives: LifeParams = field(default_factory=LifeParams)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +136,10 @@ def _halo_px(params: LearnParams) -> int:
 
 def _steps(plane: Plane, kind: type[np.int16] | type[np.uint16]) -> npt.NDArray[np.int16] | npt.NDArray[np.uint16]:
     limits = np.iinfo(kind)
-    return np.clip(np.rint(plane / DENSITY_STEP_D), limits.min, limits.max).astype(kind)
+    steps: npt.NDArray[np.int16] | npt.NDArray[np.uint16] = np.clip(
+        np.rint(plane / DENSITY_STEP_D), limits.min, limits.max
+    ).astype(kind)
+    return steps
 
 
 def align(witness: Witness, tile: Tile) -> tuple[Plane, Mask]:
@@ -167,7 +170,7 @@ def _learn_tile(witnesses: Sequence[Witness], fixed: Mask, params: LearnParams, 
     if not mask[tile.inner].any():
         return None
     labels, count = ndimage.label(mask, np.ones((3, 3), np.bool_))
-    label = labels[mask] - 1
+    label = labels[mask].astype(np.intp) - 1
 
     missing = (residuals - fill(residuals, mask))[:, mask]
     trusted = known & ~mask

@@ -59,7 +59,7 @@ def observe(info: ImageInfo, tone: Tone, params: ResidualParams, destination: Pa
         steps = [range(0, n, per_cell) for n in inner.shape]
         cells = np.add.reduceat(np.add.reduceat(inner, steps[0], axis=0), steps[1], axis=1)
         counts = [np.diff([*step, n]) for step, n in zip(steps, inner.shape, strict=True)]
-        return span, coded, cells / np.outer(*counts).astype(np.float32)
+        return span, coded, (cells / np.outer(*counts)).astype(np.float32)
 
     with open_rows(info, threads) as rows:
         jobs = ((span, rows.read(span.low, span.high)) for span in plan)

@@ -55,12 +55,12 @@ class PlaneFile:
             raise ValueError(f"{rows} x {columns} at {top}, {left} is outside {self.height} x {self.width}")
         size = self.dtype.itemsize
         # Whole rows lie together in the file, so they move at once.
-        pieces = [block] if columns == self.width else list(block)
+        pieces: list[npt.NDArray[Any]] = [block] if columns == self.width else list(block)
         file = os.open(self.path, flags)
         try:
             for number, piece in enumerate(pieces):
                 position = ((top + number) * self.width + left) * size
-                view = memoryview(piece).cast("B")
+                view = piece.data.cast("B")
                 while view:
                     moved = move(file, [view], position)
                     if moved == 0:

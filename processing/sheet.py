@@ -36,9 +36,9 @@ _BACKGROUND, _INK, _FAINT, _ACCENT = (17, 18, 20), (236, 236, 232), (146, 150, 1
 class Exhibit:
     """What the sheet shows of one frame, as stored linear values of a negative that dirt darkens.
 
-    `overview` (rows, columns, 3) is the scan made small, as shares of full scale; `before` and `after` the
-    same window of `TILE` size, whose top-left corner lies at `window` (row, column), in shares of the frame, and
-    which takes up `extent` (rows, columns) of it.
+    `overview` (rows, columns, 3) is the scan made small, as shares of full scale. `before` and `after` are the same
+    window of `TILE` size: its top-left corner is at `window` (row, column), and it takes up `extent` (rows,
+    columns), both as shares of the frame.
     """
 
     overview: Planes

@@ -1,4 +1,4 @@
-"""Forward model of a roll on a dirty scanner: film, dirt on the film, dirt on the glass, the scan, and the truth beside it.
+"""Forward model of a roll on a dirty scanner: film, dirt on the film and on the glass, the scan, and the truth.
 
 The steps of `Roll.frame` follow the light, in physical order. Everything is drawn from one seed, frame by frame, so a
 roll of any length costs the memory of one frame.
@@ -7,7 +7,7 @@ roll of any length costs the memory of one frame.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -55,7 +55,7 @@ class RollParams:
     noise: float = 0.0075
     scene_repeats: int = 1
     fixtures: tuple[Fixture, ...] = ()
-    tone: Tone = Tone()
+    tone: Tone = field(default_factory=Tone)
     maximum: Literal[255, 65535] = 65535
     seed: int = 0
 
@@ -113,7 +113,7 @@ class Roll:
             seen[-_HOLDER_PX:] = 1e-4
         noisy = seen + rng.standard_normal(seen.shape, dtype=np.float32) * p.noise * np.sqrt(seen)
         values = np.rint(stored(_as_seen(noisy, p.tone), p.tone) * p.maximum)
-        scan = values.astype(np.uint8 if p.maximum == 255 else np.uint16)
+        scan: Scan = values.astype(np.uint8) if p.maximum == 255 else values.astype(np.uint16)
         return SimulatedFrame(scan, film, glass, specks, offset, self._glass_id(index))
 
     def _glass_id(self, index: int) -> int:
@@ -162,7 +162,7 @@ def _draw_dirt(rng: np.random.Generator, count: int, p: RollParams, outlines: Se
     """`count` particles anywhere on the glass: 55 % faint (.05-.25 D), the rest up to 1.3 D; blur sigma .6-2 px."""
     particles = []
     for _ in range(count):
-        shape = outlines[rng.integers(len(outlines))] if outlines else _invented_outline(rng, p.scale)
+        shape = outlines[int(rng.integers(len(outlines)))] if outlines else _invented_outline(rng, p.scale)
         sigma = rng.uniform(0.6, 2.0) * p.scale
         margin = int(np.ceil(4 * sigma)) + 2
         soft = ndimage.gaussian_filter(np.pad(shape, margin).astype(np.float32), sigma)

@@ -148,7 +148,7 @@ def f1(mask: Mask, truth: Mask) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Oracles:
-    """What the peers are told: for each true group the best mask of a sum, and the best parameters for the DoG."""
+    """What peers are told: the best mask of a sum for each true group, and the best parameters for the DoG."""
 
     sum_masks: dict[int, Mask]
     dog: tuple[float, float, float]
