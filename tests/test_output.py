@@ -295,6 +295,16 @@ def test_a_folder_in_the_place_of_the_picture(output: Output, arrival: Arrival) 
     assert files(output) == set()
 
 
+def test_a_folder_in_the_place_of_the_receipt(output: Output, arrival: Arrival) -> None:
+    output.receipt_path(arrival).mkdir(parents=True)
+    failure(output, arrival, writer(arrival, b"clean"))
+    assert state(output, arrival) == "done"  # the picture was in place before, and is known as ours
+    output.receipt_path(arrival).rmdir()
+    with output.prepare():
+        assert files(output) == {"roll/a.tif", "receipts/roll/a.tif.json"}
+    assert state(output, arrival) == "done"
+
+
 def test_a_file_in_the_place_of_a_folder(output: Output, arrival: Arrival) -> None:
     output.folder.mkdir()
     (output.folder / "roll").write_bytes(b"")
