@@ -73,7 +73,8 @@ def run_demo(folder: Path, *, frames: int = 16, megapixels: float = 6.0, threads
     p = roll.params
     console.print(
         f"A roll of {frames} frames, {p.width} x {p.height}, 16 bit; {p.particles} particles on the glass, "
-        f"which is wiped before frame {p.wipes[0] + 1}."
+        f"which is wiped before frame {p.wipes[0] + 1}.",
+        soft_wrap=True,
     )
     shown = {int(index) for index in np.linspace(0, frames - 1, min(frames, _SHOWN)).round()}
     with Reporter() as reporter, ThreadPoolExecutor(min(threads, _WORKERS)) as pool:

@@ -99,8 +99,7 @@ def draw_sheet(exhibits: Sequence[Exhibit], title: str, subtitle: str) -> Image.
         maximum = np.iinfo(exhibit.before.dtype).max
         tiles = (
             _positive(exhibit.overview, exposure),
-            _positive(exhibit.before / np.float32(maximum), exposure),
-            _positive(exhibit.after / np.float32(maximum), exposure),
+            *(_positive(np.asarray(crop / maximum, np.float32), exposure) for crop in (exhibit.before, exhibit.after)),
             _heat(_taken_off(exhibit.before, exhibit.after)),
         )
         for column, tile in enumerate(tiles):
