@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..processing.fingerprint import Fingerprint, MatchParams, fixed_cells
-from ..processing.landmarks import landmarks
+from ..processing.landmarks import landmarks, number_scenes
 from ..processing.learn import MOST_FRAMES, LearnParams, Witness, learn, learning_steps
 from .film import Profile, opposite
 from .groups import Group, Member, group
@@ -85,9 +85,10 @@ def learn_glass(
     if len(run) < 2:
         return ALONE
     started = time.monotonic()
-    witnesses = [Witness(frames[member.frame].observation.codes, member.offset) for member in run]
-    films = np.stack([frames[member.frame].observation.fingerprint.film for member in run])
-    fixed = fixed_cells(films, profile.match.same_film_d)
+    seen = [frames[member.frame].observation for member in run]
+    scenes = number_scenes([one.fingerprint for one in seen], profile.match)
+    witnesses = [Witness(one.codes, member.offset, scene) for one, member, scene in zip(seen, run, scenes, strict=True)]
+    fixed = fixed_cells(np.stack([one.fingerprint.film for one in seen]), profile.match.same_film_d)
     params = LearnParams(profile.residual, profile.evidence, profile.lives)
     height, width = witnesses[0].codes.height, witnesses[0].codes.width
     step = progress("Learning the dirt", learning_steps(height, width))

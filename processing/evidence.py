@@ -53,14 +53,20 @@ class Evidence:
     density: Plane
 
 
-def gather(residuals: Frames, textures: Frames, known: npt.NDArray[np.bool_]) -> Evidence:
+def gather(
+    residuals: Frames, textures: Frames, known: npt.NDArray[np.bool_], scenes: npt.NDArray[np.int64]
+) -> Evidence:
     """Sum up aligned residuals in D, each (frames, rows, columns), with the film's texture in D as their deviation.
 
-    A residual is clipped at three deviations. Unknown pixels have no say; where nobody has, everything is 0.
+    A residual is clipped at three deviations. Unknown pixels have no say; where nobody has, everything is 0. `scenes`
+    (frames) numbers the scene that each frame shows, in rising order: the frames of a scene speak with one voice.
     """
+    if (np.diff(scenes) < 0).any():
+        raise ValueError("frames must be ordered by scene")
     shape = residuals.shape[1:]
     planes = [np.empty(shape, np.float32) for _ in range(3)]
-    _gather(residuals, textures, known, *planes)
+    voices = (1 / np.bincount(scenes)[scenes]).astype(np.float32)
+    _gather(residuals, textures, known, scenes, voices, *planes)
     smooth = [ndimage.gaussian_filter(plane, 1.0) for plane in planes[:2]]
     return Evidence(smooth[0], smooth[1], planes[2])
 
@@ -70,6 +76,8 @@ def _gather(
     residuals: Frames,
     textures: Frames,
     known: npt.NDArray[np.bool_],
+    scenes: npt.NDArray[np.int64],
+    voices: npt.NDArray[np.float32],
     significance: Plane,
     without_loudest: Plane,
     density: Plane,
@@ -77,17 +85,19 @@ def _gather(
     frames, height, width = residuals.shape
     for y in range(height):
         for x in range(width):
-            total = weights = loudest = loudest_weight = np.float32(0)
+            total = weights = loudest = loudest_weight = scene_says = scene_weight = np.float32(0)
             for k in range(frames):
-                if not known[k, y, x]:
-                    continue
-                scale = textures[k, y, x]
-                weight = 1 / (scale * scale)
-                says = weight * min(max(residuals[k, y, x], -3 * scale), 3 * scale)
-                total += says
-                weights += weight
-                if says > loudest:
-                    loudest, loudest_weight = says, weight
+                if known[k, y, x]:
+                    scale = textures[k, y, x]
+                    weight = voices[k] / (scale * scale)
+                    scene_says += weight * min(max(residuals[k, y, x], -3 * scale), 3 * scale)
+                    scene_weight += weight
+                if k + 1 == frames or scenes[k + 1] != scenes[k]:
+                    total += scene_says
+                    weights += scene_weight
+                    if scene_says > loudest:
+                        loudest, loudest_weight = scene_says, scene_weight
+                    scene_says = scene_weight = np.float32(0)
             density[y, x] = total / weights if weights > 0 else np.float32(0)
             significance[y, x] = total / np.sqrt(weights) if weights > 0 else np.float32(0)
             rest = weights - loudest_weight

@@ -45,10 +45,8 @@ def landmarks(members: Sequence[tuple[Fingerprint, tuple[float, float]]], params
 
     Of frames that show one scene only the first counts: what they share may be film.
     """
-    witnesses: list[tuple[Fingerprint, tuple[float, float]]] = []
-    for one, offset in members:
-        if not any(same_scene(other, one, params) for other, _ in witnesses):
-            witnesses.append((one, offset))
+    scenes = number_scenes([one for one, _ in members], params)
+    witnesses = [members[scenes.index(scene)] for scene in range(max(scenes) + 1)]
     films = np.stack([one.film for one, _ in witnesses])
     telling = ~fixed_cells(films, params.same_film_d)
     seen = np.zeros((0, 4), np.float64)  # row, column, contrast, hits
@@ -65,6 +63,18 @@ def landmarks(members: Sequence[tuple[Fingerprint, tuple[float, float]]], params
         seen = seen[np.lexsort((seen[:, 1], seen[:, 0]))]
     needed = 2 + len(witnesses) // 6
     return Landmarks(seen[seen[:, 3] >= needed, :3].astype(np.float32), films)
+
+
+def number_scenes(frames: Sequence[Fingerprint], params: MatchParams) -> list[int]:
+    """Number the scenes that `frames` show, 0, 1, ... in the order in which they first appear; one number a frame."""
+    firsts: list[Fingerprint] = []
+    scenes = []
+    for frame in frames:
+        known = (number for number, first in enumerate(firsts) if same_scene(first, frame, params))
+        scenes.append(next(known, len(firsts)))
+        if scenes[-1] == len(firsts):
+            firsts.append(frame)
+    return scenes
 
 
 def recognise(glass: Landmarks, frame: Fingerprint, params: MatchParams) -> Match | None:

@@ -45,10 +45,14 @@ _NEIGHBOURHOOD_PX = 15
 
 @dataclass(frozen=True, slots=True)
 class Witness:
-    """A frame of the group: its coded residual, and where the glass lies in it (rows, columns, in px)."""
+    """A frame of the group: its coded residual, where the glass lies in it (rows, columns, in px), and its scene.
+
+    Frames with the same `scene` show the same film, so they are one witness of what is not film.
+    """
 
     codes: PlaneFile
     offset: tuple[float, float]
+    scene: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +169,9 @@ def _learn_tile(witnesses: Sequence[Witness], fixed: Mask, params: LearnParams, 
     for k, witness in enumerate(witnesses):
         residuals[k], known[k] = align(witness, tile)
     busy = np.stack([texture(r, k, params.residual) for r, k in zip(residuals, known, strict=True)])
-    evidence = gather(residuals, busy, known)
+    scenes = np.array([witness.scene for witness in witnesses])
+    by_scene = np.argsort(scenes, kind="stable")
+    evidence = gather(residuals[by_scene], busy[by_scene], known[by_scene], scenes[by_scene])
     mask = suspects(evidence, params.evidence) & ~_spread(fixed, tile)
     if not mask[tile.inner].any():
         return None
@@ -185,7 +191,7 @@ def _learn_tile(witnesses: Sequence[Witness], fixed: Mask, params: LearnParams, 
         there = lives(ratios, params.lives)
         density, doubt = _robust_mean(missing, deviation, there[:, label], mask)
     ratios = odds(missing, density, deviation, label, count)
-    there = lives(ratios, params.lives) & accepted(ratios, there, params.lives)
+    there = lives(ratios, params.lives) & accepted(ratios, there, scenes, params.lives)
     # What is not well known is worth less: the estimate that has the least expected error.
     density *= density**2 / (density**2 + 2 * doubt**2)
     sure = np.abs(density) > 2 * DENSITY_STEP_D

@@ -31,7 +31,7 @@ class LifeParams:
     """How dirt comes and goes. `change_rate`: the chance that a particle falls or goes between two frames.
 
     `min_support`: by how much (natural logarithm of the odds) the frames must say that a particle is dirt on the
-    glass, the one that says it loudest left out. `fewest_frames`: a particle seen in fewer is left alone.
+    glass, the scene that says it loudest left out. `fewest_frames`: a particle seen in fewer scenes is left alone.
     """
 
     change_rate: Annotated[float, Interval(ge=1e-5, le=0.3)] = 0.01
@@ -105,8 +105,13 @@ def lives(ratios: npt.NDArray[np.float64], params: LifeParams) -> Mask:
     return np.asarray(total[..., 1] > total[..., 0])
 
 
-def accepted(ratios: npt.NDArray[np.float64], there: Mask, params: LifeParams) -> Mask:
-    """Which particles are surely dirt on the glass, (particles): several frames say so without the loudest."""
-    support = np.where(there, ratios, 0.0)
+def accepted(ratios: npt.NDArray[np.float64], there: Mask, scenes: npt.NDArray[np.int64], params: LifeParams) -> Mask:
+    """Which particles are surely dirt on the glass, (particles): several scenes say so without the loudest.
+
+    `scenes` (frames) numbers the scene that each frame shows; frames of one scene are one witness.
+    """
+    each = [np.where(there & (scenes == scene)[:, None], ratios, 0.0).max(axis=0) for scene in np.unique(scenes)]
+    support = np.stack(each)
     rest = support.sum(axis=0) - support.max(axis=0)
-    return np.asarray((rest >= params.min_support) & (there.sum(axis=0) >= params.fewest_frames))
+    seen = np.count_nonzero(support > 0, axis=0)
+    return np.asarray((rest >= params.min_support) & (seen >= params.fewest_frames))

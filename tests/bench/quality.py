@@ -30,7 +30,7 @@ from PIL import Image
 from scipy import ndimage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from dustwatch.processing.arrays import Mask, Plane, Planes, Scan
 
@@ -154,17 +154,16 @@ class Oracles:
     dog: tuple[float, float, float]
 
 
-def ask_oracles(roll: Roll, scans: Path) -> Oracles:
-    """Choose by F1 against the truth.
+def ask_oracles(roll: Roll, frames: Iterable[SimulatedFrame]) -> Oracles:
+    """Choose by F1 against the truth of `frames`, which are all of the roll's.
 
     dustbust's map is the plain mean of the residuals over the frames of a true group.
     """
     evidence: dict[int, Plane] = {}
     glass: dict[int, Plane] = {}
     dog = dict.fromkeys(DOG_GRID, 0.0)
-    for index, group in enumerate(true_groups(roll)):
-        frame = roll.frame(index)
-        evidence[group] = evidence.get(group, 0) + above_background(tifffile.imread(scans / name(index)))
+    for group, frame in zip(true_groups(roll), frames, strict=True):
+        evidence[group] = evidence.get(group, 0) + above_background(frame.scan)
         glass[group] = glass.get(group, 0) + frame.glass
         for parameters in DOG_GRID:
             dog[parameters] += f1(dog_mask(frame.scan, *parameters), frame.glass > INSIDE_D)
@@ -274,18 +273,21 @@ def name(index: int) -> str:
     return f"frame-{index + 1:02d}.tif"
 
 
-def write_scans(roll: Roll, folder: Path) -> None:
+def written(roll: Roll, folder: Path) -> Iterator[SimulatedFrame]:
+    """All frames of the roll, each of which is written into `folder` before it is handed on."""
     folder.mkdir()
     for index in range(len(roll)):
-        tifffile.imwrite(folder / name(index), roll.frame(index).scan, photometric="rgb", metadata=None)
+        frame = roll.frame(index)
+        tifffile.imwrite(folder / name(index), frame.scan, photometric="rgb", metadata=None)
+        yield frame
 
 
 def measure(roll: Roll, folder: Path, threads: int, with_ours: bool) -> list[Row]:
     """All rows for one roll."""
     scans, cleaned = folder / "scans", folder / "clean"
-    write_scans(roll, scans)
+    oracles = ask_oracles(roll, written(roll, scans))
     seconds = run_ours(scans, cleaned, threads) / len(roll) if with_ours else 0.0
-    methods = peers(ask_oracles(roll, scans))
+    methods = peers(oracles)
     found: dict[str, list[Figures]] = {method: [] for method in methods}
     ours: list[Figures] = []
     spent = dict.fromkeys(methods, 0.0)
@@ -381,7 +383,8 @@ def main() -> None:
     def grouped(params: RollParams) -> str:
         with tempfile.TemporaryDirectory() as folder:
             scans, clean = Path(folder) / "scans", Path(folder) / "clean"
-            write_scans(roll(params), scans)
+            for _ in written(roll(params), scans):
+                pass
             run_ours(scans, clean, arguments.threads)
             return grouping(clean, roll(params))
 
