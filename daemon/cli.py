@@ -98,9 +98,9 @@ def clean_command(
 
     job = Job(paths, output, load_profile(profile_name), threads or _cores(), force, dry_run)
     with Reporter() as reporter:
-        outcomes = clean(job, reporter.progress)
-    reporter.finish(outcomes, job, report)
-    if any(outcome.error for outcome in outcomes):
+        cleaned = clean(job, reporter.progress)
+    reporter.finish(cleaned, job, report)
+    if any(outcome.error for outcome in cleaned.outcomes):
         raise SystemExit(ExitCode.SOME_FAILED)
 
 

@@ -162,8 +162,8 @@ def _write_scan(roll: Roll, index: int, scans: Path) -> None:
 
 def _clean(scans: Path, output: Path, threads: int, progress: Progress) -> None:
     """Do what ``dustwatch clean`` does."""
-    outcomes = clean(Job((scans,), output, load_profile("generic-negative"), threads), progress)
-    errors = [str(outcome.error) for outcome in outcomes if outcome.error]
+    cleaned = clean(Job((scans,), output, load_profile("generic-negative"), threads), progress)
+    errors = [str(outcome.error) for outcome in cleaned.outcomes if outcome.error]
     if errors:
         raise ServiceError("\n".join(errors), ExitCode.SOME_FAILED)
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .errors import FrameError, Remedy
+from .errors import FrameError
 from .frame import Arrival, Outcome
 from .glass import find_glasses, learn_glass
 from .intake import digests, forget, observe_all, recall
-from .output import Output
+from .output import Output, not_ours
 from .repair import clean_frame
 from .source import find
 
@@ -34,24 +35,33 @@ class Job:
     dry_run: bool = False
 
 
-def clean(job: Job, progress: Progress) -> list[Outcome]:
-    """Clean all pictures of the job; one outcome for each, in their order, failures first.
+@dataclass(frozen=True, slots=True)
+class Cleaned:
+    """What became of a job: an outcome for each file, in their order after failures; and what was passed over."""
+
+    outcomes: tuple[Outcome, ...]
+    notes: tuple[str, ...]
+
+
+def clean(job: Job, progress: Progress) -> Cleaned:
+    """Clean all pictures of the job, or find out which ones there are to clean.
 
     Raises ServiceError where nothing can be started; what is wrong with a single frame is in its outcome.
     """
-    output = Output(job.output)
+    output = Output(job.output, force=job.force)
     found = find(job.paths, job.output)
     failed = [Outcome(Arrival.of(path), error=error) for path, error in found.failures]
     known, unreadable = digests(found.arrivals, progress)
     roll = hashlib.sha256("\n".join(known.values()).encode()).hexdigest()
-    waiting, settled = _sort_out(known, roll, job, output)
-    if job.dry_run:
-        settled += [Outcome(arrival, skipped=True) for arrival in waiting]
-    elif waiting:
-        with output.prepare() as folder:
+    with nullcontext() if job.dry_run else output.prepare() as folder:
+        waiting, settled = _sort_out(known, roll, job, output)
+        if folder is None:
+            settled += [Outcome(arrival, skipped=True) for arrival in waiting]
+        elif waiting:
             settled += _clean_waiting(waiting, known, roll, job, output, folder, progress)
     order = {arrival: number for number, arrival in enumerate(found.arrivals)}
-    return failed + sorted(unreadable + settled, key=lambda outcome: order[outcome.arrival])
+    outcomes = failed + sorted(unreadable + settled, key=lambda outcome: order[outcome.arrival])
+    return Cleaned(tuple(outcomes), found.notes)
 
 
 def _clean_waiting(
@@ -95,13 +105,5 @@ def _sort_out(known: dict[Arrival, str], roll: str, job: Job, output: Output) ->
         elif state == "done":
             settled.append(Outcome(arrival, output.read_receipt(arrival), skipped=True))
         else:
-            settled.append(
-                Outcome(arrival, error=FrameError(_NOT_OURS[state].format(output.path(arrival)), Remedy.SKIP))
-            )
+            settled.append(Outcome(arrival, error=not_ours(output.path(arrival), state)))
     return waiting, settled
-
-
-_NOT_OURS = {
-    "edited": "{}: has been changed since it was cleaned, and is left alone; --force writes it again",
-    "foreign": "{}: is there already and was not written by dustwatch; move it away, or --force overwrites it",
-}

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from .frame import Outcome
-    from .pipeline import Job
+    from .pipeline import Cleaned, Job
     from .progress import Step
 
 
@@ -52,11 +52,14 @@ class Reporter:
         task = self._bars.add_task(stage, total=steps)
         return lambda: self._bars.advance(task)
 
-    def finish(self, outcomes: Sequence[Outcome], job: Job, report: Path | None) -> None:
+    def finish(self, cleaned: Cleaned, job: Job, report: Path | None) -> None:
         """Print what became of the frames, failures to stderr, and write the report if one is wanted.
 
         Raises ServiceError where it cannot be written.
         """
+        outcomes = cleaned.outcomes
+        for note in cleaned.notes:
+            click.echo(note, err=True)
         for outcome in outcomes:
             if outcome.error:
                 click.echo(str(outcome.error), err=True)
