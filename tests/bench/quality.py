@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass, replace
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -372,9 +373,14 @@ def main() -> None:
     dirt = [] if arguments.quick else sorted((arguments.data / "dirt").glob("*.png"))
     outlines = real_outlines(dirt, base.width)
 
+    @cache
+    def scene(seed: int) -> Scene:
+        made = photographs(photos, seed) if photos else landscape(seed)
+        # A small roll's pictures fit in memory, and drawing them would be most of the work.
+        return lru_cache(maxsize=base.frames)(made) if arguments.quick else made
+
     def roll(params: RollParams) -> Roll:
-        scene = photographs(photos, params.seed) if photos else landscape(params.seed)
-        return Roll(params, scene, outlines)
+        return Roll(params, scene(params.seed), outlines)
 
     def measured(params: RollParams) -> list[Row]:
         with tempfile.TemporaryDirectory() as folder:
