@@ -18,12 +18,15 @@ from dustwatch.daemon.film import (
     read_profile,
     to_yaml,
 )
+from dustwatch.processing.clean import RepairParams
 from dustwatch.processing.density import Tone
+from dustwatch.processing.particles import LifeParams
 from hypothesis import example, given
 from hypothesis import strategies as st
 
 Write = Callable[[str, str], Path]
 SHIPPED_FILES = sorted(SHIPPED.glob("*.yaml"))
+KEYS = "name, description, extends, scan, match, residual, evidence, lives, repair"
 
 
 @pytest.fixture(autouse=True)
@@ -71,6 +74,23 @@ def test_shipped_profile_is_sound(file: Path) -> None:
     assert profile.name == file.stem
     assert profile.description
     assert len(profile.description) <= 80
+
+
+@pytest.mark.parametrize("file", SHIPPED_FILES, ids=lambda file: file.stem)
+def test_shipped_profiles_write_only_what_differs_from_what_they_extend(file: Path) -> None:
+    written = yaml.safe_load(file.read_text("utf-8"))
+    if "extends" not in written:
+        return
+    inherited = yaml.safe_load(to_yaml(load_profile(written["extends"])))
+    sections = {name: values for name, values in written.items() if isinstance(values, dict)}
+    # What dirt does to the picture is said in each, since everything hangs on it.
+    repeated = [
+        (section, key)
+        for section, values in sections.items()
+        for key, value in values.items()
+        if inherited[section][key] == value and key != "dirt"
+    ]
+    assert repeated == []
 
 
 @pytest.mark.parametrize("file", SHIPPED_FILES, ids=lambda file: file.stem)
@@ -193,7 +213,7 @@ scan:
     )
     assert problems(file) == [
         "a.yaml:2: name: should be a valid string, not 400",
-        "a.yaml:3: colour: unknown key; there are: name, description, extends, scan",
+        f"a.yaml:3: colour: unknown key; there are: {KEYS}",
         "a.yaml:5: scan.encoding: should be 'linear', 'gamma' or 'srgb', not \"lin\"",
         "a.yaml:6: scan.gamma: should be less than or equal to 4, not 4.5",
         "a.yaml:7: scan.blakc: unknown key (did you mean 'black'?); there are: encoding, gamma, dirt, black",
@@ -219,7 +239,13 @@ scan:
         ("description: 2020-99-99", "2: description: '2020-99-99' is no number, text or truth value"),
         ("description: !secret x", "2: description: 'x' is no number, text or truth value"),
         ("name: b", "2: name: given before in line 1; keep one"),
-        ("? [a, b]\n: 1", "2: ?: unknown key; there are: name, description, extends, scan"),
+        ("? [a, b]\n: 1", f"2: ?: unknown key; there are: {KEYS}"),
+        ("lives: {fewest_frames: 2.5}", "2: lives.fewest_frames: should be a valid integer, not 2.5"),
+        (
+            "match: {search: 3}",
+            "2: match.search: unknown key (did you mean 'search_px'?); there are: search_px, min_score, min_share, same_film_d",
+        ),
+        ("evidence:\n  most_share: 0", "3: evidence.most_share: should be greater than 0, not 0"),
         ("\nscan: {gamma: 2", "4: not valid YAML: expected ',' or '}', but got '<stream end>'"),
         ("\tscan: 2", "2: not valid YAML: found character '\\t' that cannot start any token"),
         ("scan: &loop {scan: *loop}", "2: not valid YAML: aliases are not used here; write the value"),
@@ -233,9 +259,7 @@ def test_single_faults(write: Write, text: str, expected: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "- name\n", "name\n"])
 def test_file_without_keys(write: Write, text: str) -> None:
-    assert problems(write("a.yaml", text)) == [
-        "a.yaml:1: holds no keys; a profile has name, description, extends, scan"
-    ]
+    assert problems(write("a.yaml", text)) == [f"a.yaml:1: holds no keys; a profile has {KEYS}"]
 
 
 def test_missing_name(write: Write) -> None:
@@ -260,6 +284,12 @@ def test_sections_are_merged_key_by_key_over_generations(write: Write) -> None:
     profile = read_profile(write("new.yaml", "name: new\nextends: mid\nscan: {black: 0.05}\n"))
     assert profile == Profile("new", scan=Tone("gamma", 2.4, "darkens", 0.05))
     assert profile.extends == "mid"
+
+
+def test_each_section_is_inherited_by_itself(write: Write) -> None:
+    write("old.yaml", "name: old\nrepair: {scanner_noise: 0.02}\nlives: {min_support: 9}\n")
+    profile = read_profile(write("new.yaml", "name: new\nextends: old\nrepair: {min_density_d: 0.01}\n"))
+    assert profile == Profile("new", lives=LifeParams(min_support=9.0), repair=RepairParams(0.01, 0.02))
 
 
 def test_path_to_extend_starts_at_the_file(write: Write) -> None:
