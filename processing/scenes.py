@@ -87,7 +87,7 @@ _MOODS = (
     ),
 )
 
-_DEPTH_M = np.concatenate([np.geomspace(6, 600, 130, endpoint=False), np.geomspace(600, 32e3, 390)], dtype=np.float32)
+_DEPTH_M = np.concatenate([np.geomspace(6, 600, 115, endpoint=False), np.geomspace(600, 32e3, 325)], dtype=np.float32)
 """Where the land is looked at: close enough together that a step is hardly seen, near and far."""
 
 
@@ -166,9 +166,9 @@ def _sample(tile: Plane, across: _Lengths, ahead: _Lengths, size_m: float) -> Pl
 
 
 def _sample_smooth(tile: Plane, across: Plane, ahead: Plane, size_m: float) -> Plane:
-    """As `_sample`, by cubic splines, for slopes without facets; linear between every fourth column."""
+    """As `_sample`, by cubic splines, for slopes without facets; linear between every eighth column."""
     columns = across.shape[1]
-    coarse = np.unique(np.append(np.arange(0, columns, 4), columns - 1))
+    coarse = np.unique(np.append(np.arange(0, columns, 8), columns - 1))
     unit = np.float32(tile.shape[0] / size_m)
     places = np.stack(np.broadcast_arrays(ahead * unit, across[:, coarse] * unit))
     values = np.asarray(ndimage.map_coordinates(tile, places, order=3, mode="grid-wrap"), np.float32)
