@@ -242,8 +242,9 @@ scan:
         ("? [a, b]\n: 1", f"2: ?: unknown key; there are: {KEYS}"),
         ("lives: {fewest_frames: 2.5}", "2: lives.fewest_frames: should be a valid integer, not 2.5"),
         (
-            "match: {search: 3}",
-            "2: match.search: unknown key (did you mean 'search_px'?); there are: search_px, min_score, min_share, same_film_d",
+            "lives: {change_rat: 0.1}",
+            "2: lives.change_rat: unknown key (did you mean 'change_rate'?); "
+            "there are: change_rate, min_support, fewest_frames",
         ),
         ("evidence:\n  most_share: 0", "3: evidence.most_share: should be greater than 0, not 0"),
         ("\nscan: {gamma: 2", "4: not valid YAML: expected ',' or '}', but got '<stream end>'"),
