@@ -62,11 +62,11 @@ def stored(linear: npt.NDArray[np.float64], tone: Tone) -> npt.NDArray[np.float6
 def density_table(tone: Tone, maximum: int) -> npt.NDArray[np.float32]:
     """Density in D of every stored value 0..`maximum`, shape (maximum + 1,), read-only.
 
-    Values at or below the black level take the density of half a step above it, so every entry is finite.
+    Values less than half a step above the black level take the density there, so every entry is finite.
     """
     values = np.arange(maximum + 1, dtype=np.float64)
     linear = light(values / maximum, tone)
-    floor = float(linear[linear > 0].min()) / 2
+    floor = light(stored(np.zeros(1), tone) + 0.5 / maximum, tone)
     table = (-tone.sign * np.log10(np.maximum(linear, floor))).astype(np.float32)
     table.setflags(write=False)
     return table
