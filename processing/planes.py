@@ -64,7 +64,7 @@ class PlaneFile:
                 while view:
                     moved = move(file, [view], position)
                     if moved == 0:
-                        raise OSError(f"{self.path} ends before row {top + number}")
+                        raise OSError(f"{self.path} ends in row {position // size // self.width}")
                     view, position = view[moved:], position + moved
         finally:
             os.close(file)
