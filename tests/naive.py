@@ -1,0 +1,143 @@
+"""Slow, obvious twins of the kernels: one pixel, one point, one sum at a time, in double precision."""
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+Mask = npt.NDArray[np.bool_]
+
+
+def mean_density(scan: npt.NDArray[np.integer], colours: int, table: npt.NDArray[np.floating]) -> tuple[Floats, Mask]:
+    height, width = scan.shape[:2]
+    density, known = np.empty((height, width)), np.empty((height, width), np.bool_)
+    for y in range(height):
+        for x in range(width):
+            values = [int(scan[y, x, c]) for c in range(colours)]
+            density[y, x] = sum(float(table[value]) for value in values) / colours
+            known[y, x] = all(0 < value < len(table) - 1 for value in values)
+    return density, known
+
+
+def block_means(density: npt.NDArray[np.floating], size: int) -> Floats:
+    height, width = density.shape
+    return np.array(
+        [
+            [density[top : top + size, left : left + size].mean(dtype=np.float64) for left in range(0, width, size)]
+            for top in range(0, height, size)
+        ]
+    )
+
+
+def between_blocks(blocks: npt.NDArray[np.floating], size: int, y: int, x: int) -> float:
+    """Linear interpolation between the centres of blocks at pixel (y, x); beyond the outermost centres constant."""
+
+    def weights(position: int, count: int) -> list[tuple[int, float]]:
+        place = min(max((position - (size - 1) / 2) / size, 0), count - 1)
+        low = math.floor(place)
+        return [(low, 1 - (place - low)), (min(low + 1, count - 1), place - low)]
+
+    return sum(
+        a * b * float(blocks[i, j])
+        for i, a in weights(y, blocks.shape[0])
+        for j, b in weights(x, blocks.shape[1])
+    )  # fmt: skip
+
+
+def resample(plane: npt.NDArray[np.floating], known: Mask, down: Floats, right: Floats) -> tuple[Floats, Mask]:
+    rows, columns = plane.shape[0] - 5, plane.shape[1] - 5
+    out, sure = np.empty((rows, columns)), np.empty((rows, columns), np.bool_)
+    for y in range(rows):
+        for x in range(columns):
+            out[y, x] = sum(down[i] * right[j] * float(plane[y + i, x + j]) for i in range(6) for j in range(6))
+            sure[y, x] = all(known[y + i, x + j] for i in (2, 3) for j in (2, 3))
+    return out, sure
+
+
+def vote(first: npt.NDArray[np.float32], second: npt.NDArray[np.float32], bins: int, per_px: int) -> Floats:
+    """Histogram of second - first in `bins` x `bins` squares of 1 / `per_px` px, the middle one around 0."""
+    votes = np.zeros((bins, bins))
+    for one in first:
+        for other in second:
+            y, x = (math.floor(float(other[k] - one[k]) * per_px + bins / 2) for k in (0, 1))
+            if 0 <= y < bins and 0 <= x < bins:
+                votes[y, x] += 1
+    return votes
+
+
+def nearest(
+    first: npt.NDArray[np.float32], second: npt.NDArray[np.float32], offset: tuple[float, float], radius: float
+) -> list[tuple[int, int]]:
+    """The nearest point of `second` to each moved point of `first` that has one in the square of twice `radius`."""
+    pairs = []
+    for i, one in enumerate(first):
+        apart = [[abs(float(other[k]) - (float(one[k]) + offset[k])) for k in (0, 1)] for other in second]
+        near = [(math.hypot(*gap), j) for j, gap in enumerate(apart) if max(gap) <= radius]
+        if near:
+            pairs.append((i, min(near)[1]))
+    return pairs
+
+
+def gather(
+    residuals: npt.NDArray[np.float32],
+    textures: npt.NDArray[np.float32],
+    known: Mask,
+    scenes: npt.NDArray[np.int64],
+) -> tuple[Floats, Floats, Floats]:
+    """Significance, significance without the loudest scene, and weighted mean, all before any smoothing."""
+    frames, *shape = residuals.shape
+    significance, without, density = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+    for place in np.ndindex(*shape):
+        says, weighs = {}, {}
+        for k in range(frames):
+            scene, scale = int(scenes[k]), float(textures[(k, *place)])
+            if not known[(k, *place)]:
+                continue
+            weight = 1 / scale**2 / list(scenes).count(scene)
+            clipped = min(max(float(residuals[(k, *place)]), -3 * scale), 3 * scale)
+            says[scene] = says.get(scene, 0.0) + weight * clipped
+            weighs[scene] = weighs.get(scene, 0.0) + weight
+        total, weights = sum(says.values()), sum(weighs.values())
+        if weights == 0:
+            continue
+        loudest = max(says, key=lambda scene: says[scene])
+        density[place] = total / weights
+        significance[place] = total / math.sqrt(weights)
+        quiet = {scene for scene in says if scene != loudest or says[loudest] <= 0}
+        if len(quiet) == 0:
+            continue
+        without[place] = sum(says[s] for s in quiet) / math.sqrt(sum(weighs[s] for s in quiet))
+    return significance, without, density
+
+
+def relax(stack: npt.NDArray[np.float32], places: list[tuple[int, int]], sweeps: int, over_relaxation: float) -> Floats:
+    """Successive over-relaxation of (rows, columns, planes) at `places`, forwards and backwards in turn."""
+    out = stack.astype(np.float64)
+    height, width = out.shape[:2]
+    for sweep in range(sweeps):
+        for y, x in places if sweep % 2 == 0 else reversed(places):
+            around = [(max(y - 1, 0), x), (min(y + 1, height - 1), x), (y, max(x - 1, 0)), (y, min(x + 1, width - 1))]
+            mean = sum(out[place] for place in around) / 4
+            out[y, x] += over_relaxation * (mean - out[y, x])
+    return out
+
+
+def membrane(plane: npt.NDArray[np.floating], hole: Mask) -> Floats:
+    """Laplace's equation in the hole as one dense system; the border of the array is mirrored at its last pixel."""
+    height, width = hole.shape
+    places = [(int(y), int(x)) for y, x in zip(*np.nonzero(hole), strict=True)]
+    number = {place: i for i, place in enumerate(places)}
+    matrix, right = np.zeros((len(places), len(places))), np.zeros(len(places))
+    for (y, x), i in number.items():
+        for y1, x1 in ((y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)):
+            place = (min(max(y1, 0), height - 1), min(max(x1, 0), width - 1))
+            matrix[i, i] += 1
+            if place in number:
+                matrix[i, number[place]] -= 1
+            else:
+                right[i] += float(plane[place])
+    out = plane.astype(np.float64)
+    if places:
+        out[hole] = np.linalg.solve(matrix, right)
+    return out
