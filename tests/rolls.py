@@ -1,0 +1,139 @@
+"""What the end-to-end tests share: simulated rolls as files, and the command run as a user runs it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import tifffile
+from dustwatch.processing.scenes import landscape
+from dustwatch.processing.simulate import Roll, RollParams, Scene, SimulatedFrame
+from PIL import Image
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from dustwatch.processing.arrays import Mask, Scan
+
+NOBODY = 65534
+
+SMALL: dict[str, Any] = {"height": 480, "width": 720, "scale": 0.6, "particles": 60}
+"""Roll parameters for frames that are quick to clean, with dirt large enough to be found in them."""
+
+TINY: dict[str, Any] = {"height": 320, "width": 480, "scale": 0.6, "particles": 40}
+"""The same where it does not matter how well they are cleaned."""
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a run of the command ended, and what it said; `said` is stdout and stderr together."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def said(self) -> str:
+        return self.out + self.err
+
+
+def command(*arguments: str | Path) -> list[str]:
+    return [sys.executable, "-m", "dustwatch.daemon", *map(str, arguments)]
+
+
+def run(*arguments: str | Path, before: Callable[[], None] | None = None, **environment: str) -> Result:
+    """Run ``dustwatch`` to its end. `before` is called in the new process before it becomes dustwatch."""
+    done = subprocess.run(
+        command(*arguments),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        preexec_fn=before,
+        env=os.environ | environment,
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    return Result(done.returncode, done.stdout, done.stderr)
+
+
+def clean(scans: Path, output: Path, *options: str | Path, expect: int = 0) -> Result:
+    """Run ``dustwatch clean`` on a folder and check its exit code."""
+    result = run("clean", scans, "--output", output, *options)
+    assert result.code == expect, result.said
+    return result
+
+
+def become_nobody() -> None:
+    """Root may read and write everything; somebody else may not."""
+    if os.geteuid() == 0:
+        os.setgroups([])
+        os.setgid(NOBODY)
+        os.setuid(NOBODY)
+
+
+# --- scans --------------------------------------------------------------------------------------------------
+
+
+def simulate(params: RollParams, scene: Scene | None = None) -> list[SimulatedFrame]:
+    """All frames of a roll with their truth; landscapes if no other scenes are given."""
+    roll = Roll(params, scene or landscape(params.seed))
+    return [roll.frame(index) for index in range(len(roll))]
+
+
+def write_tiffs(frames: Sequence[SimulatedFrame], folder: Path, **options: Any) -> list[Path]:
+    """Write the scans as TIFF; `options` are tifffile's."""
+    return _write(frames, folder, ".tif", lambda path, scan: write_tiff(path, scan, **options))
+
+
+def write_pictures(frames: Sequence[SimulatedFrame], folder: Path, suffix: str, **options: Any) -> list[Path]:
+    """Write the scans of an 8-bit roll with Pillow, as JPEG or PNG; `options` are Pillow's."""
+    return _write(frames, folder, suffix, lambda path, scan: Image.fromarray(scan).save(path, **options))
+
+
+def _write(
+    frames: Sequence[SimulatedFrame], folder: Path, suffix: str, write: Callable[[Path, Scan], None]
+) -> list[Path]:
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"frame-{number:02d}{suffix}" for number in range(1, len(frames) + 1)]
+    for path, frame in zip(paths, frames, strict=True):
+        write(path, frame.scan)
+    return paths
+
+
+def write_tiff(path: Path, scan: Scan, **options: Any) -> None:
+    photometric = "rgb" if scan.ndim == 3 else "minisblack"
+    tifffile.imwrite(path, scan, **{"photometric": photometric, "metadata": None} | options)
+
+
+# --- what a run left ----------------------------------------------------------------------------------------
+
+
+def receipt(output: Path, name: str) -> dict[str, Any]:
+    """Read the receipt of the frame `name`."""
+    told: dict[str, Any] = json.loads((output / "receipts" / f"{name}.json").read_text())
+    return told
+
+
+def mask(output: Path, name: str) -> Mask:
+    """Where the frame `name` was changed, according to its mask; there must be one."""
+    picture = Image.open(output / "receipts" / f"{name}.mask.png")
+    assert picture.mode == "L"
+    values = np.asarray(picture)
+    assert set(np.unique(values)) <= {0, 255}
+    return values == 255
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def snapshot(folder: Path) -> dict[str, str]:
+    """Digest of every file below a folder, hidden ones included, by its relative path."""
+    return {str(path.relative_to(folder)): sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()}
