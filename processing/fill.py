@@ -1,7 +1,8 @@
 """What the film would show under a hole, from its edges: the membrane that spans it (Laplace's equation).
 
 A membrane is the best guess where the film's power falls as 1 / frequency squared, as that of pictures does on the
-whole. It is solved by successive over-relaxation, forwards and backwards in turn, from a blurred first guess.
+whole. It is solved by successive over-relaxation, forwards and backwards in turn, from a blurred first guess;
+where the blur sees no edge, from the nearest.
 """
 
 from __future__ import annotations
@@ -29,13 +30,19 @@ def fill(planes: npt.NDArray[np.float32], hole: Mask) -> npt.NDArray[np.float32]
     """
     if not hole.any():
         return planes.copy()
-    stack = np.ascontiguousarray(np.moveaxis(planes, 0, -1))
+    if hole.all():
+        return np.zeros_like(planes)
+    stack = np.moveaxis(planes, 0, -1).copy()
     edge = (~hole).astype(np.float32)
     near = ndimage.gaussian_filter(edge, _GUESS_PX, truncate=3.0)
-    reached = np.maximum(near[hole], np.float32(1e-6))
+    reached = hole & (near > 0)
     for number, plane in enumerate(planes):
         around = ndimage.gaussian_filter(plane * edge, _GUESS_PX, truncate=3.0)
-        stack[hole, number] = around[hole] / reached
+        stack[reached, number] = around[reached] / near[reached]
+    unreached = near <= 0
+    if unreached.any():
+        nearest = ndimage.distance_transform_edt(hole, return_distances=False, return_indices=True)
+        stack[unreached] = stack[nearest[0][unreached], nearest[1][unreached]]
     rows, columns = np.nonzero(hole)
     _relax(stack, rows, columns)
     return np.ascontiguousarray(np.moveaxis(stack, -1, 0))

@@ -1,0 +1,104 @@
+"""The membrane over a hole."""
+
+import naive
+import numpy as np
+import numpy.typing as npt
+import pytest
+from dustwatch.processing import fill as module
+from dustwatch.processing.fill import fill
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+Planes = npt.NDArray[np.float32]
+Mask = npt.NDArray[np.bool_]
+
+seeds = st.integers(0, 2**32 - 1)
+kernels = settings(deadline=None, max_examples=40)
+
+
+def film(rng: np.random.Generator, shape: tuple[int, int], planes: int) -> Planes:
+    return rng.uniform(0.2, 1.5, (planes, *shape)).astype(np.float32)
+
+
+def holes(rng: np.random.Generator, shape: tuple[int, int]) -> Mask:
+    """Specks up to a few pixels wide, also together, inside a rim."""
+    inner = ndimage.binary_dilation(rng.random(shape) < 0.04, iterations=int(rng.integers(1, 4)))
+    return np.pad(inner[1:-1, 1:-1], 1)
+
+
+def disc(radius: int) -> Mask:
+    y, x = np.mgrid[-radius - 9 : radius + 10, -radius - 9 : radius + 10]
+    return np.asarray(np.hypot(y, x) < radius)
+
+
+def ramp(shape: tuple[int, ...]) -> Planes:
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    return (0.8 + 0.004 * y - 0.002 * x).astype(np.float32)[None]
+
+
+@kernels
+@given(shape=st.tuples(st.integers(1, 9), st.integers(1, 9)), planes=st.integers(1, 3), seed=seeds)
+def test_relaxation_is_that_of_the_slow_twin(shape: tuple[int, int], planes: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    stack = rng.normal(size=(*shape, planes)).astype(np.float32)
+    rows, columns = np.nonzero(rng.random(shape) < 0.5)
+    places = [(int(y), int(x)) for y, x in zip(rows, columns, strict=True)]
+    slow = naive.relax(stack, places, module._SWEEPS, module._OVER_RELAXATION)
+    module._relax(stack, rows, columns)
+    np.testing.assert_allclose(stack, slow, atol=1e-4)
+
+
+@kernels
+@given(shape=st.tuples(st.integers(3, 24), st.integers(3, 24)), planes=st.integers(1, 3), seed=seeds)
+def test_the_hole_is_spanned_by_a_membrane_and_the_rest_unchanged(
+    shape: tuple[int, int], planes: int, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    picture, hole = film(rng, shape, planes), holes(rng, shape)
+    original = picture.copy()
+    found = fill(picture, hole)
+    np.testing.assert_array_equal(picture, original)
+    np.testing.assert_array_equal(found[:, ~hole], original[:, ~hole])
+    for plane, spanned in zip(original, found, strict=True):
+        np.testing.assert_allclose(spanned, naive.membrane(plane, hole), atol=3e-3)
+
+
+@kernels
+@given(corner=st.tuples(st.integers(0, 9), st.integers(0, 9)), seed=seeds)
+def test_at_the_border_the_last_pixel_goes_on(corner: tuple[int, int], seed: int) -> None:
+    hole = np.zeros((13, 13), np.bool_)
+    hole[corner[0] : corner[0] + 4, corner[1] : corner[1] + 4] = True
+    picture = film(np.random.default_rng(seed), hole.shape, 1)
+    np.testing.assert_allclose(fill(picture, hole)[0], naive.membrane(picture[0], hole), atol=3e-3)
+
+
+@kernels
+@given(seed=seeds, radius=st.integers(1, 40))
+def test_nothing_is_darker_or_lighter_than_the_edge(seed: int, radius: int) -> None:
+    hole = disc(radius)
+    picture = film(np.random.default_rng(seed), hole.shape, 2)
+    found = fill(picture, hole)
+    rim = ndimage.binary_dilation(hole) & ~hole
+    for plane, spanned in zip(picture, found, strict=True):
+        assert spanned[hole].min() >= plane[rim].min() - 1e-3
+        assert spanned[hole].max() <= plane[rim].max() + 1e-3
+
+
+@pytest.mark.parametrize(("radius", "error"), [(3, 1e-5), (12, 1e-4), (20, 1e-3), (40, 3e-2)])
+def test_a_ramp_is_spanned_by_a_ramp(radius: int, error: float) -> None:
+    """Exactly where dirt is narrow; very wide dirt is not quite relaxed, but no cliff either."""
+    hole = disc(radius)
+    picture = ramp(hole.shape)
+    np.testing.assert_allclose(fill(picture, hole), picture, atol=error)
+
+
+def test_no_hole_gives_a_copy() -> None:
+    picture = ramp((5, 6))
+    found = fill(picture, np.zeros((5, 6), np.bool_))
+    np.testing.assert_array_equal(found, picture)
+    assert not np.shares_memory(found, picture)
+
+
+def test_a_hole_without_an_edge_is_zero() -> None:
+    assert not fill(ramp((5, 6)), np.ones((5, 6), np.bool_)).any()
