@@ -149,7 +149,7 @@ def texture(residual: Plane, trusted: Mask, params: ResidualParams) -> Plane:
     """How busy the film is: the standard deviation of `residual` around each pixel, in D, (rows, columns).
 
     Taken as 1.25 times the mean modulus (their ratio for a Gaussian) of the `trusted` pixels in a box of 3.4
-    `background_px`, plus 0.003 D that no film falls below. Where nothing in the box is trusted it is 10 D.
+    `background_px`, plus 0.003 D that no film falls below. Where less than 2 % of the box is trusted it is 10 D.
     """
     size = 2 * round(1.7 * params.background_px) + 1
     share = ndimage.uniform_filter(trusted.astype(np.float32), size, mode="nearest")

@@ -1,0 +1,64 @@
+"""Offsets, and resampling by a fraction of a pixel."""
+
+import naive
+import numpy as np
+import pytest
+from dustwatch.processing.register import BEFORE_PX, MARGIN_PX, lanczos, resample, split
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+fractions = st.floats(0, 1, exclude_max=True)
+
+
+@given(offset=st.tuples(st.floats(-100, 100), st.floats(-100, 100)))
+def test_an_offset_is_its_whole_pixels_and_the_fraction(offset: tuple[float, float]) -> None:
+    whole, fraction = split(offset)
+    assert all(isinstance(n, int) for n in whole)
+    assert all(0 <= f <= 1 for f in fraction)
+    np.testing.assert_allclose(np.add(whole, fraction), offset, atol=1e-12)
+
+
+@given(fraction=fractions)
+def test_weights_keep_a_constant_and_mirror(fraction: float) -> None:
+    weights = lanczos(fraction)
+    assert weights.sum() == pytest.approx(1, abs=1e-6)
+    np.testing.assert_allclose(weights, lanczos(1 - fraction)[::-1], atol=1e-6)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    shape=st.tuples(st.integers(1, 6), st.integers(1, 6)),
+    fraction=st.tuples(fractions, fractions),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_resampling_is_that_of_the_slow_twin(shape: tuple[int, int], fraction: tuple[float, float], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    full = (shape[0] + MARGIN_PX, shape[1] + MARGIN_PX)
+    plane, known = rng.normal(size=full).astype(np.float32), rng.random(full) < 0.9
+    found, sure = resample(plane, known, fraction)
+    down, right = (lanczos(f).astype(np.float64) for f in fraction)
+    slow, slow_sure = naive.resample(plane, known, down, right)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, slow, atol=1e-5)
+    np.testing.assert_array_equal(sure, slow_sure)
+
+
+def test_no_fraction_is_a_cut() -> None:
+    plane = np.random.default_rng(0).normal(size=(20, 30)).astype(np.float32)
+    found, sure = resample(plane, np.ones(plane.shape, np.bool_), (0.0, 0.0))
+    np.testing.assert_allclose(found, plane[BEFORE_PX:-3, BEFORE_PX:-3], atol=1e-9)
+    assert sure.all()
+
+
+@settings(deadline=None)
+@given(fraction=st.tuples(fractions, fractions))
+def test_what_is_soft_is_moved_faithfully(fraction: tuple[float, float]) -> None:
+    """A blob as sharp as dirt is, sigma 1 px, of height 1, and a slope."""
+
+    def picture(down: float, right: float) -> np.ndarray:
+        y, x = np.mgrid[:25, :25] + np.array([down, right])[:, None, None]
+        return np.exp(-((y - 12) ** 2 + (x - 12) ** 2) / 2) + 0.02 * x
+
+    plane = picture(0, 0).astype(np.float32)
+    found, _ = resample(plane, np.ones(plane.shape, np.bool_), fraction)
+    np.testing.assert_allclose(found, picture(*fraction)[BEFORE_PX:-3, BEFORE_PX:-3], atol=0.013)

@@ -1,0 +1,134 @@
+"""What stands out of a frame, its code, and how busy the film is."""
+
+import naive
+import numpy as np
+import pytest
+from dustwatch.processing.arrays import Scan
+from dustwatch.processing.density import Tone, density_table
+from dustwatch.processing.residual import (
+    BLOCK_PX,
+    UNKNOWN,
+    ResidualParams,
+    background,
+    decode,
+    encode,
+    mean_density,
+    texture,
+)
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+kernels = settings(deadline=None, max_examples=40)
+sides = st.integers(1, 14)
+seeds = st.integers(0, 2**32 - 1)
+
+
+def scans() -> st.SearchStrategy[Scan]:
+    shapes = st.tuples(sides, sides, st.integers(3, 4))
+    return st.sampled_from([np.uint8, np.uint16]).flatmap(lambda kind: shapes.flatmap(lambda s: arrays(kind, s)))
+
+
+@kernels
+@given(scan=scans(), colours=st.sampled_from([1, 3]))
+def test_mean_density_is_that_of_the_slow_twin(scan: Scan, colours: int) -> None:
+    maximum = int(np.iinfo(scan.dtype).max)
+    density, known = mean_density(scan, colours, Tone(), maximum)
+    slow, slow_known = naive.mean_density(scan, colours, density_table(Tone(), maximum))
+    np.testing.assert_allclose(density, slow, atol=1e-5)
+    np.testing.assert_array_equal(known, slow_known)
+
+
+def test_a_clipped_extra_sample_does_not_matter() -> None:
+    scan = np.full((2, 2, 4), 100, np.uint8)
+    scan[..., 3] = 255
+    assert mean_density(scan, 3, Tone(), 255)[1].all()
+    with pytest.raises(ValueError, match="expected"):
+        mean_density(scan[..., 0], 1, Tone(), 255)
+
+
+@kernels
+@given(shape=st.tuples(sides, sides), seed=seeds)
+def test_block_means_are_those_of_the_slow_twin(shape: tuple[int, int], seed: int) -> None:
+    """Seen through a background too narrow to blur: its Gaussian is one block wide."""
+    density = np.random.default_rng(seed).normal(size=shape).astype(np.float32)
+    blocks = background(density, ResidualParams(background_px=0.5))
+    np.testing.assert_allclose(blocks, naive.block_means(density, BLOCK_PX), atol=1e-5)
+
+
+def test_the_background_of_a_step_is_gaussian() -> None:
+    density = np.zeros((8, 400), np.float32)
+    density[:, 200:] = 1
+    blocks = background(density, ResidualParams(background_px=12))
+    centres = np.arange(100) * BLOCK_PX + (BLOCK_PX - 1) / 2
+    assert blocks.shape == (2, 100)
+    slope = np.gradient(blocks[0].astype(float), BLOCK_PX)
+    middle = (slope * centres).sum() / slope.sum()
+    deviation = np.sqrt((slope * (centres - middle) ** 2).sum() / slope.sum())
+    assert middle == pytest.approx(199.5, abs=0.01)
+    assert deviation == pytest.approx(12, rel=0.05)
+    with pytest.raises(ValueError, match="density"):
+        background(density.astype(np.float64), ResidualParams())
+
+
+@kernels
+@given(shape=st.tuples(sides, sides), seed=seeds)
+def test_codes_are_off_by_no_more_than_their_rounding(shape: tuple[int, int], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    density = rng.normal(0, 0.5, shape).astype(np.float32)
+    known = rng.random(shape) < 0.8
+    blocks = rng.normal(0, 0.1, naive.block_means(density, BLOCK_PX).shape).astype(np.float32)
+    codes = encode(density, known, blocks)
+    decoded, decoded_known = decode(codes)
+    np.testing.assert_array_equal(decoded_known, known)
+    for y, x in np.ndindex(shape):
+        if not known[y, x]:
+            assert codes[y, x] == UNKNOWN
+            assert decoded[y, x] == 0
+            continue
+        stands_out = min(max(float(density[y, x]) - naive.between_blocks(blocks, BLOCK_PX, y, x), -1.6), 1.6)
+        # Half a step: .5 mD near zero, 1.9 % of the value far from it.
+        assert abs(decoded[y, x] - stands_out) <= np.hypot(0.03, stands_out) * 0.0186 + 1e-6
+
+
+def test_codes_keep_order_and_sign() -> None:
+    values, known = decode(np.arange(-127, 128).astype(np.int8))
+    assert known.all()
+    assert (np.diff(values) > 0).all()
+    np.testing.assert_array_equal(values, -values[::-1])
+    assert values[-1] == pytest.approx(1.6)
+
+
+def test_a_plain_ramp_has_no_residual() -> None:
+    density = np.broadcast_to(np.linspace(0, 1, 400, dtype=np.float32), (200, 400)).copy()
+    params = ResidualParams()
+    codes = encode(density, np.ones(density.shape, np.bool_), background(density, params))
+    inside = decode(codes)[0][:, params.halo_px : -params.halo_px]
+    assert np.abs(inside).max() < 0.0006
+
+
+def test_a_window_with_its_halo_gives_what_the_whole_gives() -> None:
+    density = np.random.default_rng(2).normal(0.5, 0.1, (300, 90)).astype(np.float32)
+    known = np.ones(density.shape, np.bool_)
+    params = ResidualParams()
+    whole = encode(density, known, background(density, params))
+    low, high = 128 - params.halo_px, 160 + params.halo_px
+    part = encode(density[low:high], known[low:high], background(density[low:high], params))
+    np.testing.assert_array_equal(part[params.halo_px : -params.halo_px], whole[128:160])
+
+
+def test_texture_is_the_deviation_of_grain() -> None:
+    grain = np.random.default_rng(1).normal(0, 0.05, (200, 200)).astype(np.float32)
+    busy = texture(grain, np.ones(grain.shape, np.bool_), ResidualParams())
+    assert np.median(busy) == pytest.approx(0.053, rel=0.02)
+
+
+def test_texture_asks_only_the_trusted() -> None:
+    residual = np.full((200, 400), 0.04, np.float32)
+    residual[:, ::2] = 5
+    trusted = np.zeros(residual.shape, np.bool_)
+    trusted[:, 1::2] = True
+    trusted[:, 200:] = False
+    busy = texture(residual, trusted, ResidualParams())
+    np.testing.assert_allclose(busy[:, :200], 0.053, rtol=1e-5)
+    np.testing.assert_array_equal(busy[:, 225:], 10)
