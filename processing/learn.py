@@ -192,9 +192,9 @@ def _learn_tile(witnesses: Sequence[Witness], fixed: Mask, params: LearnParams, 
         density, doubt = _robust_mean(missing, deviation, there[:, label], mask)
     ratios = odds(missing, density, deviation, label, count)
     there = lives(ratios, params.lives) & accepted(ratios, there, scenes, params.lives)
+    sure = _standing_out(density, doubt, mask)
     # What is not well known is worth less: the estimate that has the least expected error.
     density *= density**2 / (density**2 + 2 * doubt**2)
-    sure = np.abs(density) > 2 * DENSITY_STEP_D
     bits = (there[:, label].astype(np.uint32) << np.arange(len(witnesses), dtype=np.uint32)[:, None]).sum(
         axis=0, dtype=np.uint32
     )
@@ -242,6 +242,16 @@ def _robust_mean(
         total = weight.sum(axis=0)
         mean = (weight * missing).sum(axis=0) / total
     return mean.astype(np.float32), (1 / np.sqrt(total)).astype(np.float32)
+
+
+def _standing_out(density: npt.NDArray[np.float32], doubt: npt.NDArray[np.float32], mask: Mask) -> Mask:
+    """Which pixels of the mask, (pixels), are dirt and not the noise around it: they darken, in one piece with a core."""
+    smooth, spread = (ndimage.gaussian_filter(_scatter(values, mask), 1.0) for values in (density, doubt))
+    rim = mask & (_scatter(density, mask) > 0) & (smooth > spread)
+    labels, count = ndimage.label(rim)
+    cores = ndimage.maximum(smooth / np.maximum(spread, np.float32(1e-6)), labels, np.arange(count + 1)) > 4
+    cores[0] = False
+    return np.asarray(cores[labels][mask])
 
 
 def _masked_median(values: npt.NDArray[np.float32], there: Mask) -> npt.NDArray[np.float32]:
