@@ -1,32 +1,43 @@
-# Everything here happens in .venv; nothing is installed on the machine.
+# Everything is set up in .venv, the first time it is needed; nothing is installed on the machine.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := pyproject.toml constraints.txt $(wildcard daemon/*.py processing/*.py profiles/*)
+FILES := $(sort $(wildcard daemon/*.py processing/*.py profiles/*))
+# Named after the list of files: a file that comes or goes has to be installed, one that is edited has not.
+READY := $(VENV)/ready-$(firstword $(shell echo '$(FILES)' | cksum))
 
-.PHONY: demo test check bench clean
+.PHONY: help demo test check bench clean
 
-demo: $(VENV)/ready  ## Make a dirty roll, clean it, and show it: demo/contact-sheet.png
+help:  ## What can be made
+	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile
+
+demo: $(READY)  ## Make a dirty roll, clean it, and show it: demo/contact-sheet.png
 	$(BIN)/dustwatch demo
 
-test: $(VENV)/ready check  ## Style, types, layers and all tests
+test: check  ## Style, types, layers and all tests
 	$(BIN)/pytest
 
-check: $(VENV)/ready
+check: $(READY)  ## Style, types and layers only
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 
-bench: $(VENV)/ready  ## How clean the frames come out, against what others do
+bench: $(READY)  ## How clean the frames come out, against what others do: bench-out/quality.md and .png
 	$(BIN)/python -m tests.bench.quality
 
-# Strict, so that type checkers find the folders under their package names; hence made again with each new file.
-$(VENV)/ready: $(SOURCES)
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-		--editable '.[dev]' --config-settings editable_mode=strict
-	touch $@
-
-clean:
+clean:  ## Remove all that was made here
 	rm -rf $(VENV) build *.egg-info demo bench-out
+
+# Strict, so that type checkers find the folders under their package names.
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo 'dustwatch needs Python 3.11 or later: install it, then "make PYTHON=python3.11 ..."' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo 'Python cannot make virtual environments here: as root, "apt install python3-venv"' >&2; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	@echo 'Installing into $(VENV); the first time this takes some minutes.'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-script-location \
+		--constraint constraints.txt --editable '.[dev]' --config-settings editable_mode=strict
+	@rm -f $(VENV)/ready-*
+	@touch $@
