@@ -125,13 +125,12 @@ def to_yaml(profile: Profile) -> str:
     return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
 
 
-def opposite(profile: Profile) -> str | None:
-    """Name the shipped profile of the nearest encoding in which dirt has the other sign; None without any."""
+def opposites(profile: Profile) -> list[Profile]:
+    """The shipped profiles in which dirt has the other sign, that of the nearest encoding first."""
     shipped = [read_profile(file) for file in SHIPPED.glob("[!.]*.yaml")]
     others = [other for other in shipped if other.scan.dirt != profile.scan.dirt]
     exponent = _exponent(profile.scan)
-    nearest = min(others, key=lambda other: (abs(_exponent(other.scan) - exponent), other.name), default=None)
-    return nearest.name if nearest else None
+    return sorted(others, key=lambda other: (abs(_exponent(other.scan) - exponent), other.name))
 
 
 def _exponent(tone: Tone) -> float:

@@ -13,7 +13,7 @@ import numpy as np
 from ..processing.fingerprint import Fingerprint, MatchParams, fixed_cells
 from ..processing.landmarks import landmarks, number_scenes
 from ..processing.learn import MOST_FRAMES, LearnParams, Witness, learn, learning_steps
-from .film import Profile, opposite
+from .film import Profile, opposites
 from .groups import Group, Member, group
 from .repair import Learnt, LeftAlone
 
@@ -118,6 +118,5 @@ def _glass_id(first: Frame) -> str:
 def _wrong_sign(profile: Profile) -> str:
     says = profile.scan.dirt
     does = "brightens" if says == "darkens" else "darkens"
-    other = opposite(profile)
-    remedy = f"use --profile {other}" if other else f"use a profile with scan.dirt: {does}"
-    return f"dirt {does} these frames, but profile {profile.name} expects that it {says} them; {remedy}"
+    others = " or ".join(f"{other.name} ({other.description})" for other in opposites(profile))
+    return f"dirt {does} these frames, but profile {profile.name} expects that it {says} them; use --profile {others}"

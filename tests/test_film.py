@@ -14,7 +14,7 @@ from dustwatch.daemon.film import (
     find_profile,
     known_profiles,
     load_profile,
-    opposite,
+    opposites,
     read_profile,
     to_yaml,
 )
@@ -133,11 +133,16 @@ def test_what_the_generic_profiles_say_of_the_scan() -> None:
     ],
 )
 def test_opposite(name: str, expected: str) -> None:
-    assert opposite(load_profile(name)) == expected
+    assert opposites(load_profile(name))[0].name == expected
+
+
+def test_all_that_darken_are_opposites_of_the_inverted() -> None:
+    found = [other.name for other in opposites(load_profile("generic-negative-inverted"))]
+    assert found == ["generic-slide", "generic-negative"]
 
 
 def test_opposite_of_a_linear_positive_is_the_linear_negative() -> None:
-    assert opposite(Profile("mine", scan=Tone("linear", dirt="brightens"))) == "generic-negative"
+    assert opposites(Profile("mine", scan=Tone("linear", dirt="brightens")))[0].name == "generic-negative"
 
 
 # --- names and files --------------------------------------------------------------------------------------
