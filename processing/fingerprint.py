@@ -18,7 +18,7 @@ from scipy import ndimage
 
 from .kernel import kernel
 from .residual import ResidualParams, decode, texture
-from .strips import Tile, tiles
+from .strips import Span, Tile, tiles
 
 if TYPE_CHECKING:
     from .arrays import Mask, Plane
@@ -106,14 +106,19 @@ def fingerprint(codes: PlaneFile, film: Plane, params: ResidualParams) -> Finger
         small[ndimage.binary_dilation(~known, iterations=3)] = 0
         for sign, points in zip((1, -1), found, strict=True):
             points.append(_peaks(sign * small, tile))
-        cells = scale[rows.inner, columns.inner][CELL_PX // 2 :: CELL_PX, CELL_PX // 2 :: CELL_PX]
+        centres = [_cell_centres(span) for span in (rows, columns)]
+        cells = scale[np.ix_(*centres)]
         top, left = rows.start // CELL_PX, columns.start // CELL_PX
-        high, wide = -(-(rows.stop - rows.start) // CELL_PX), -(-(columns.stop - columns.start) // CELL_PX)
-        shape = ((0, high - cells.shape[0]), (0, wide - cells.shape[1]))
-        busy[top : top + high, left : left + wide] = np.pad(cells, shape, mode="edge") if cells.size else scale[0, 0]
+        busy[top : top + cells.shape[0], left : left + cells.shape[1]] = cells
     most = max(codes.height * codes.width // _PX_PER_POINT, 50)
     dark, light = (_strongest(np.concatenate(points), most) for points in found)
     return Fingerprint(codes.height, codes.width, dark, light, busy, film)
+
+
+def _cell_centres(span: Span) -> npt.NDArray[np.intp]:
+    """Where the middles of the span's cells lie in an array that holds it with its halo; of a narrow cell, its end."""
+    middles = np.arange(span.start + CELL_PX // 2, span.stop + CELL_PX // 2, CELL_PX)
+    return np.minimum(middles, span.stop - 1) - span.low
 
 
 def _peaks(small: Plane, tile: Tile) -> Points:
@@ -254,8 +259,9 @@ def fixed_cells(films: npt.NDArray[np.float32], same_film_d: float) -> Mask:
 def same_scene(first: Fingerprint, second: Fingerprint, params: MatchParams) -> bool:
     """Whether two frames show the same picture, so that what they share may be film.
 
-    They do if their film agrees cell by cell up to the exposure, and the light points coincide as the dark ones do. Films
-    that differ by nothing but the exposure, as two of the night sky do, cannot be told apart and are taken for the same.
+    They do if their film agrees cell by cell up to the exposure, and the light points coincide as the dark ones do.
+    Films that differ by nothing but the exposure, as two of the night sky do, cannot be told apart and are taken for
+    the same.
     """
     changing = ~fixed_cells(np.stack([first.film, second.film]), params.same_film_d)
     if changing.mean() < 0.2:
