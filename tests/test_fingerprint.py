@@ -1,0 +1,260 @@
+"""Signatures of frames, and what two of them have in common."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import naive
+import numpy as np
+import pytest
+from dustwatch.processing import fingerprint as module
+from dustwatch.processing.fingerprint import (
+    CELL_PX,
+    MatchParams,
+    Points,
+    alike,
+    cell_values,
+    coincide,
+    fingerprint,
+    fixed_cells,
+    in_cells,
+    match,
+    same_scene,
+)
+from dustwatch.processing.planes import PlaneFile
+from dustwatch.processing.residual import ResidualParams, background, encode
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from signatures import HEIGHT, WIDTH, a_film, ordered, scattered, signature
+
+PARAMS = MatchParams()
+AREA = HEIGHT * WIDTH
+
+seeds = st.integers(0, 2**32 - 1)
+kernels = settings(deadline=None, max_examples=40)
+
+
+def crowd(rng: np.random.Generator, count: int) -> Points:
+    """Points close together, some on whole pixels, where ties are."""
+    points = rng.uniform(0, 12, (count, 3))
+    points[: count // 2] = np.rint(points[: count // 2])
+    return ordered(points)
+
+
+def left_by(folder: Path, density: np.ndarray, known: np.ndarray | None = None) -> PlaneFile:
+    """The coded residual of a frame of this density, as a first pass leaves it."""
+    known = np.ones(density.shape, np.bool_) if known is None else known
+    file = PlaneFile(folder / "codes", *density.shape, np.dtype(np.int8))
+    file.create()
+    file.write(0, 0, encode(density, known, background(density, ResidualParams())))
+    return file
+
+
+def cells_of(density: np.ndarray) -> np.ndarray:
+    return np.zeros(tuple(-(-n // CELL_PX) for n in density.shape), np.float32)
+
+
+def blobs(shape: tuple[int, int], places: list[tuple[float, float]], peak: float, grain: float = 0.004) -> np.ndarray:
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    density = np.random.default_rng(1).normal(0.5, grain, shape)
+    for row, column in places:
+        density += peak * np.exp(-((y - row) ** 2 + (x - column) ** 2) / (2 * 1.5**2))
+    return density.astype(np.float32)
+
+
+@kernels
+@given(seed=seeds, counts=st.tuples(st.integers(0, 12), st.integers(0, 12)), bins=st.sampled_from([7, 11]))
+def test_votes_are_those_of_the_slow_twin(seed: int, counts: tuple[int, int], bins: int) -> None:
+    rng = np.random.default_rng(seed)
+    first, second = (crowd(rng, count) for count in counts)
+    votes = np.zeros((bins, bins), np.int64)
+    module._vote(first, second, votes)
+    np.testing.assert_array_equal(votes, naive.vote(first, second, bins, 2))
+
+
+@kernels
+@given(
+    seed=seeds,
+    counts=st.tuples(st.integers(0, 12), st.integers(0, 12)),
+    offset=st.tuples(st.floats(-3, 3), st.floats(-3, 3)),
+    radius=st.floats(0.3, 3),
+)
+def test_coincidences_are_those_of_the_slow_twin(
+    seed: int, counts: tuple[int, int], offset: tuple[float, float], radius: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    first, second = (ordered(rng.uniform(0, 12, (count, 3))) for count in counts)
+    found = coincide(first, second, offset, radius)
+    assert found.shape[1] == 2
+    assert [tuple(pair) for pair in found.tolist()] == naive.nearest(first, second, offset, radius)
+
+
+@settings(deadline=None, max_examples=30)
+@given(seed=seeds, offset=st.tuples(st.floats(-7.5, 7.5), st.floats(-7.5, 7.5)))
+def test_a_match_finds_the_offset(seed: int, offset: tuple[float, float]) -> None:
+    rng = np.random.default_rng(seed)
+    dirt = scattered(rng, 60)
+    first, second = signature(rng, dirt), signature(rng, dirt, offset=offset)
+    found = match(first.dark, second.dark, AREA, PARAMS.search_px)
+    np.testing.assert_allclose(found.offset, offset, atol=0.12)
+    assert found.score > PARAMS.min_score
+    assert 25 < found.hits < 60
+
+
+@settings(deadline=None, max_examples=50)
+@given(seed=seeds, clutter=st.integers(0, 600))
+def test_strangers_do_not_match(seed: int, clutter: int) -> None:
+    rng = np.random.default_rng(seed)
+    found = match(scattered(rng, clutter), scattered(rng, 300), AREA, PARAMS.search_px)
+    assert found.score < PARAMS.min_score or found.hits < PARAMS.min_score
+
+
+def test_no_points_match_nothing() -> None:
+    none = np.zeros((0, 3), np.float32)
+    some = scattered(np.random.default_rng(0), 50)
+    for first, second in ((none, none), (none, some), (some, none)):
+        assert match(first, second, AREA, 8).score == 0
+
+
+def test_points_lie_where_the_dirt_does(tmp_path: Path) -> None:
+    places = [(40.3, 50.0), (60.0, 200.7), (150.5, 120.25), (300.2, 330.4)]
+    density = blobs((340, 400), places, 0.2)
+    found = fingerprint(left_by(tmp_path, density), cells_of(density), ResidualParams())
+    strong = found.dark[found.dark[:, 2] > 5]
+    np.testing.assert_allclose(strong[:, :2], places, atol=0.1)
+    assert not (found.light[:, 2] > 5).any()
+    assert (np.diff(found.dark[:, 0]) >= 0).all()
+
+
+def test_light_specks_make_light_points(tmp_path: Path) -> None:
+    density = blobs((200, 300), [(60, 60), (100, 200)], -0.2)
+    found = fingerprint(left_by(tmp_path, density), cells_of(density), ResidualParams())
+    assert (found.light[:, 2] > 5).sum() == 2
+    assert found.inverted.dark is found.light
+    assert found.inverted.inverted == found
+
+
+def test_clipped_places_make_no_points(tmp_path: Path) -> None:
+    density = blobs((200, 300), [(60, 60), (100, 200)], 0.3)
+    known = np.ones(density.shape, np.bool_)
+    known[50:70, 50:70] = False
+    found = fingerprint(left_by(tmp_path, density, known), cells_of(density), ResidualParams())
+    strong = found.dark[found.dark[:, 2] > 3]
+    np.testing.assert_allclose(strong[:, :2], [(100, 200)], atol=0.1)
+
+
+def test_texture_is_told_by_cells(tmp_path: Path) -> None:
+    density = blobs((300, 500), [], 0, grain=0.005)
+    density[:, 250:] += np.random.default_rng(7).normal(0, 0.1, (300, 250)).astype(np.float32)
+    found = fingerprint(left_by(tmp_path, density), cells_of(density), ResidualParams())
+    assert found.texture.shape == (10, 16)
+    np.testing.assert_allclose(found.texture[:, :6], 0.008, rtol=0.15)
+    np.testing.assert_allclose(found.texture[:, 10:], 0.103, rtol=0.15)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (2, 300), (33, 4), (517, 40)])
+def test_small_and_narrow_frames_have_fingerprints(tmp_path: Path, shape: tuple[int, int]) -> None:
+    density = blobs(shape, [], 0)
+    found = fingerprint(left_by(tmp_path, density), cells_of(density), ResidualParams())
+    assert (found.texture > 0).all()
+    assert (found.height, found.width) == shape
+
+
+@pytest.mark.parametrize("tile", [64, 160, 2048])
+def test_tiles_leave_no_trace(tmp_path: Path, tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(3)
+    places = [(float(y), float(x)) for y, x in rng.uniform(0, (530, 450), (120, 2))]
+    density = blobs((530, 450), places, 0.1, grain=0.02)
+    codes = left_by(tmp_path, density)
+    whole = fingerprint(codes, cells_of(density), ResidualParams())
+    monkeypatch.setattr(module, "_TILE_PX", tile)
+    cut = fingerprint(codes, cells_of(density), ResidualParams())
+    for name in ("dark", "light", "texture"):
+        np.testing.assert_array_equal(getattr(cut, name), getattr(whole, name), err_msg=name)
+
+
+def test_of_a_busy_frame_only_the_strongest_points_are_noted(tmp_path: Path) -> None:
+    density = blobs((480, 480), [], 0, grain=0.1)
+    found = fingerprint(left_by(tmp_path, density), cells_of(density), ResidualParams())
+    assert len(found.dark) == 480 * 480 // 1440
+    cells = np.unique(found.dark[:, :2] // CELL_PX, axis=0, return_counts=True)[1]
+    assert cells.max() <= 6
+    assert found.faintest == found.dark[:, 2].min()
+
+
+def test_a_frame_without_points_notes_nothing() -> None:
+    rng = np.random.default_rng(0)
+    assert signature(rng, scattered(rng, 0), clutter=0).faintest == np.inf
+
+
+def test_points_take_the_value_of_their_cell() -> None:
+    cells = np.arange(6).reshape(2, 3)
+    points = np.array([[0, 0, 1], [31.9, 32, 1], [40, 95, 1], [-0.4, 200, 1], [99, -1, 1]], np.float32)
+    assert cell_values(cells, points).tolist() == [0, 1, 5, 2, 3]
+    np.testing.assert_array_equal(in_cells(points, cells == 5), points[2:3])
+
+
+def test_what_stays_along_the_border_is_widened_by_a_cell_and_elsewhere_not() -> None:
+    rng = np.random.default_rng(2)
+    films = rng.uniform(0.3, 1.5, (3, 12, 16)).astype(np.float32)
+    films[:, :2] = 0.5  # rebate
+    films[:, 7, 8] = 0.7  # by chance
+    films[1, 0, 0] += 0.019
+    expected = np.zeros((12, 16), np.bool_)
+    expected[:3] = True
+    expected[7, 8] = True
+    np.testing.assert_array_equal(fixed_cells(films, 0.02), expected)
+
+
+def test_one_film_tells_nothing() -> None:
+    assert fixed_cells(np.random.default_rng(0).random((1, 4, 5), np.float32), 0.02).all()
+
+
+@settings(deadline=None, max_examples=20)
+@given(seed=seeds, exposure=st.floats(-0.3, 0.3))
+def test_a_scene_is_known_again_at_another_exposure(seed: int, exposure: float) -> None:
+    rng = np.random.default_rng(seed)
+    nothing = scattered(rng, 0)
+    first = signature(rng, nothing, clutter=300)
+    again = replace(first, film=first.film + np.float32(exposure))
+    assert same_scene(first, again, PARAMS)
+    assert alike(first, again, PARAMS) is None
+
+
+def test_an_object_that_moves_does_not_make_another_scene() -> None:
+    rng = np.random.default_rng(5)
+    first = signature(rng, scattered(rng, 0), clutter=300)
+    film = first.film + np.float32(0.1)
+    film[5:14, 5:18] = a_film(rng)[5:14, 5:18]
+    assert same_scene(first, replace(first, film=film), PARAMS)
+
+
+@settings(deadline=None, max_examples=20)
+@given(seed=seeds)
+def test_frames_on_one_glass_are_alike_and_strangers_not(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    dirt = scattered(rng, 60)
+    first, second, stranger = signature(rng, dirt), signature(rng, dirt, offset=(2.3, -1.6)), signature(rng, dirt[:0])
+    found = alike(first, second, PARAMS)
+    assert found is not None
+    np.testing.assert_allclose(found.offset, (2.3, -1.6), atol=0.12)
+    assert alike(first, stranger, PARAMS) is None
+
+
+def test_frames_of_other_sizes_are_never_alike() -> None:
+    rng = np.random.default_rng(1)
+    dirt = scattered(rng, 100)
+    first, second = signature(rng, dirt), signature(rng, dirt)
+    assert alike(first, second, PARAMS)
+    assert alike(first, replace(second, width=WIDTH - 1), PARAMS) is None
+
+
+def test_what_is_shared_where_the_film_never_changes_does_not_count() -> None:
+    """Two frames in one holder: its edge and the rebate's text are in both."""
+    rng = np.random.default_rng(4)
+    text = scattered(rng, 100)
+    text[:, 0] = np.sort(rng.uniform(10, 55, 100))
+    films = [a_film(rng) for _ in range(2)]
+    assert alike(*(signature(rng, text, film=film) for film in films), PARAMS)
+    for film in films:
+        film[:2] = 0.3
+    assert alike(*(signature(rng, text, film=film) for film in films), PARAMS) is None

@@ -1,0 +1,147 @@
+"""Which frames lie on the same glass."""
+
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from dustwatch.daemon.groups import Group, group
+from dustwatch.processing.fingerprint import Fingerprint, MatchParams
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from signatures import Rng, a_film, scattered, signature
+
+PARAMS = MatchParams()
+
+examples = settings(deadline=None, max_examples=8)
+seeds = st.integers(0, 2**32 - 1)
+
+
+def scans(rng: Rng, glasses: list[np.ndarray], of: list[int], shown: float = 0.7) -> list[Fingerprint]:
+    """A frame for every number in `of`, on the glass of that number, at offsets of up to a pixel or so."""
+    return [signature(rng, glasses[k], offset=tuple(rng.normal(0, 0.5, 2)), shown=shown) for k in of]
+
+
+def frames_in(groups: list[Group]) -> list[list[int]]:
+    return [[member.frame for member in one.members] for one in groups]
+
+
+def by_glass(of: list[int]) -> list[list[int]]:
+    """The true groups, by first frame."""
+    return [[i for i, k in enumerate(of) if k == glass] for glass in dict.fromkeys(of)]
+
+
+@examples
+@given(seed=seeds, dirt=st.sampled_from([60, 150]))
+def test_a_wipe_parts_the_groups_even_if_some_dirt_is_left_behind(seed: int, dirt: int) -> None:
+    rng = np.random.default_rng(seed)
+    before = scattered(rng, dirt)
+    left_behind = before[rng.random(dirt) < 0.08]
+    after = np.concatenate([left_behind, scattered(rng, dirt)])
+    of = [0] * 7 + [1] * 6
+    assert frames_in(group(scans(rng, [before, after], of), PARAMS)) == by_glass(of)
+
+
+@examples
+@given(seed=seeds)
+def test_slots_come_interleaved(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    of = [0, 1, 2, 0, 1, 2, 0, 2, 1, 1, 0, 2]
+    found = group(scans(rng, [scattered(rng, 60) for _ in range(3)], of), PARAMS)
+    assert frames_in(found) == by_glass(of)
+
+
+@examples
+@given(seed=seeds, data=st.data())
+def test_the_order_of_frames_on_lasting_glass_does_not_matter(seed: int, data: st.DataObject) -> None:
+    rng = np.random.default_rng(seed)
+    of = [0] * 5 + [1] * 4 + [2]
+    frames = scans(rng, [scattered(rng, 70) for _ in range(3)], of)
+    order = data.draw(st.permutations(range(len(of))))
+    found = group([frames[i] for i in order], PARAMS)
+    assert frames_in(found) == by_glass([of[i] for i in order])
+
+
+@settings(deadline=None, max_examples=3)
+@given(seed=seeds)
+def test_dirt_that_comes_and_goes_keeps_the_group(seed: int) -> None:
+    """Over 30 frames a quarter of it is replaced."""
+    rng = np.random.default_rng(seed)
+    pool = rng.permutation(scattered(rng, 150))
+    frames = [signature(rng, pool[k : k + 120]) for k in range(30)]
+    assert frames_in(group(frames, PARAMS)) == [list(range(30))]
+
+
+@examples
+@given(seed=seeds)
+def test_offsets_are_found(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    dirt = scattered(rng, 80)
+    true = rng.uniform(-3, 3, (6, 2))
+    (found,) = group([signature(rng, dirt, offset=tuple(offset)) for offset in true], PARAMS)
+    offsets = np.array([member.offset for member in found.members])
+    np.testing.assert_allclose(offsets - offsets.mean(axis=0), true - true.mean(axis=0), atol=0.12)
+
+
+def test_two_halves_of_a_glass_become_one_when_a_frame_shows_both() -> None:
+    """The film is too busy for dirt on the right in two frames, and on the left in two others."""
+    rng = np.random.default_rng(4)
+    dirt = scattered(rng, 120)
+    offsets = [(0.0, 0.0), (0.4, 0.2), (1.5, -2.0), (1.2, -1.8), (0.7, 0.9)]
+    on_the_left = np.where(np.arange(a_film(rng).shape[1]) < 19, 8.0, 1.0)
+    busy = [on_the_left[::-1], on_the_left[::-1], on_the_left, on_the_left, np.ones(1)]
+    frames = [signature(rng, dirt, offset=offset, busy=b) for offset, b in zip(offsets, busy, strict=True)]
+    assert frames_in(group(frames[:4], PARAMS)) == [[0, 1], [2, 3]]
+    (found,) = group(frames, PARAMS)
+    assert [member.frame for member in found.members] == [0, 1, 2, 3, 4]
+    true = np.diff(offsets, axis=0)
+    np.testing.assert_allclose(np.diff([member.offset for member in found.members], axis=0), true, atol=0.15)
+
+
+def test_who_was_not_recognised_at_first_joins_when_the_glass_is_known() -> None:
+    """The film of the first frame is so busy that only the ten strongest stand out."""
+    rng = np.random.default_rng(11)
+    dirt = scattered(rng, 80)
+    dirt[:, 2] = 4
+    dirt[::8, 2] = 40
+    frames = [signature(rng, dirt, busy=5), *(signature(rng, dirt, shown=0.6) for _ in range(6))]
+    assert frames_in(group(frames[:2], PARAMS)) == [[0], [1]]
+    assert frames_in(group(frames, PARAMS)) == [list(range(7))]
+
+
+@examples
+@given(seed=seeds, count=st.integers(0, 6))
+def test_frames_on_clean_glass_stay_alone(seed: int, count: int) -> None:
+    rng = np.random.default_rng(seed)
+    found = group(scans(rng, [scattered(rng, 0)], [0] * count), PARAMS)
+    assert frames_in(found) == [[k] for k in range(count)]
+
+
+def test_a_scene_taken_twice_is_no_glass() -> None:
+    rng = np.random.default_rng(0)
+    frames = []
+    for _ in range(4):
+        once = signature(rng, scattered(rng, 0), clutter=300)
+        frames += [once, replace(once, film=once.film + np.float32(0.02))]
+    assert frames_in(group(frames, PARAMS)) == [[k] for k in range(8)]
+
+
+def test_frames_of_another_size_lie_on_another_glass() -> None:
+    rng = np.random.default_rng(2)
+    of = [0, 0, 0, 1, 1, 0, 1]
+    dirt = scattered(rng, 80)
+    frames = scans(rng, [dirt, dirt], of)
+    sized = [replace(frame, height=frame.height - k) for frame, k in zip(frames, of, strict=True)]
+    assert frames_in(group(sized, PARAMS)) == by_glass(of)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_every_frame_is_in_one_group_and_all_are_in_order(seed: int) -> None:
+    """Whatever the frames: here some that share too little to be sure."""
+    rng = np.random.default_rng(seed)
+    of = rng.integers(0, 3, 14).tolist()
+    glasses = [scattered(rng, 25) for _ in range(3)]
+    found = frames_in(group(scans(rng, glasses, of, shown=0.5), PARAMS))
+    assert sorted(frame for one in found for frame in one) == list(range(14))
+    assert all(one == sorted(one) for one in found)
+    assert all(one[0] < other[0] for one, other in pairwise(found))
