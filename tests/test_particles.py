@@ -1,0 +1,125 @@
+"""The lives of particles."""
+
+from itertools import product
+
+import numpy as np
+import pytest
+from dustwatch.processing.particles import LifeParams, accepted, amplitude, lives, odds
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+PARAMS = LifeParams()
+
+seeds = st.integers(0, 2**32 - 1)
+
+
+def brute_force(ratios: np.ndarray, change_rate: float) -> np.ndarray:
+    """Probability of being there, for one particle, summed over every possible life."""
+    chance = np.zeros(len(ratios))
+    whole = 0.0
+    for life in product((0, 1), repeat=len(ratios)):
+        changes = sum(a != b for a, b in zip(life, life[1:], strict=False))
+        prior = change_rate**changes * (1 - change_rate) ** (len(life) - 1 - changes)
+        likely = prior * np.exp(np.dot(life, ratios))
+        whole += likely
+        chance += likely * np.array(life)
+    return chance / whole
+
+
+@settings(deadline=None)
+@given(
+    frames=st.integers(1, 7),
+    particles=st.integers(1, 3),
+    rate=st.floats(0.001, 0.3),
+    loud=st.sampled_from([1.0, 5.0, 20.0]),
+    seed=seeds,
+)
+def test_lives_are_those_of_brute_force(frames: int, particles: int, rate: float, loud: float, seed: int) -> None:
+    ratios = np.random.default_rng(seed).normal(0, loud, (frames, particles))
+    found = lives(ratios, LifeParams(change_rate=rate))
+    chance = np.stack([brute_force(column, rate) for column in ratios.T], axis=1)
+    undecided = np.abs(chance - 0.5) < 1e-9
+    np.testing.assert_array_equal(found[~undecided], (chance > 0.5)[~undecided])
+
+
+def test_a_doubtful_frame_follows_its_neighbours() -> None:
+    ratios = np.array([[6.0], [-1.0], [5.0], [-7.0], [1.0], [-6.0]])
+    assert lives(ratios, PARAMS)[:, 0].tolist() == [True, True, True, False, False, False]
+
+
+def test_lives_can_be_very_sure() -> None:
+    ratios = np.repeat([[1e5], [-1e5]], 4, axis=0)
+    assert lives(ratios, PARAMS)[:, 0].tolist() == [True] * 4 + [False] * 4
+
+
+def dirty(
+    rng: np.random.Generator, there: np.ndarray, noise: float = 0.02
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """What is missing, the particles' densities, the deviation, and labels: particles of 20 px, .05 to .2 D."""
+    frames, particles = there.shape
+    labels = np.repeat(np.arange(particles), 20)
+    template = rng.uniform(0.05, 0.2, len(labels)).astype(np.float32)
+    missing = there[:, labels] * template + rng.normal(0, noise, (frames, len(labels)))
+    return missing.astype(np.float32), template, np.full(missing.shape, noise, np.float32), labels
+
+
+@settings(deadline=None, max_examples=30)
+@given(seed=seeds)
+def test_odds_tell_who_is_there(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    there = rng.random((6, 5)) < 0.5
+    missing, template, deviation, labels = dirty(rng, there)
+    np.testing.assert_array_equal(odds(missing, template, deviation, labels, 5) > 0, there)
+    by_frame = np.broadcast_to(template, missing.shape)
+    np.testing.assert_array_equal(
+        odds(missing, by_frame, deviation, labels, 5), odds(missing, template, deviation, labels, 5)
+    )
+
+
+def test_odds_of_half_are_even_and_an_edge_of_the_film_decides_little() -> None:
+    template = np.full(10, 0.1, np.float32)
+    labels = np.zeros(10, np.intp)
+    missing = np.array([[0.05], [3.0], [0.1]], np.float32).repeat(10, axis=1)
+    half, edge, there = odds(missing, template, np.full((3, 10), 0.02, np.float32), labels, 1)[:, 0]
+    assert half == pytest.approx(0, abs=1e-5)
+    assert abs(edge) < 1
+    assert there > 5
+
+
+@settings(deadline=None, max_examples=30)
+@given(seed=seeds, level=st.floats(0.5, 2))
+def test_the_amplitude_is_that_of_the_frames_in_which_it_shows(seed: int, level: float) -> None:
+    rng = np.random.default_rng(seed)
+    there = np.zeros((8, 3), np.bool_)
+    there[:5, 0] = there[4:, 1] = there[:, 2] = True
+    missing, template, deviation, labels = dirty(rng, there, noise=0.01)
+    found = amplitude(missing, (template / np.float32(level)).astype(np.float32), deviation, labels, 3)
+    np.testing.assert_allclose(found, level, rtol=0.12)
+
+
+def test_the_amplitude_is_never_negative() -> None:
+    labels = np.zeros(5, np.intp)
+    missing, deviation = np.full((3, 5), -0.1, np.float32), np.full((3, 5), 0.02, np.float32)
+    assert amplitude(missing, np.full(5, 0.1, np.float32), deviation, labels, 1) == [0]
+
+
+def test_several_scenes_must_say_so_without_the_loudest() -> None:
+    enough = PARAMS.min_support + 0.1
+    ratios = np.array(
+        [
+            [90.0, 90.0, 90.0, enough, 90.0],
+            [90.0, enough, 0.5, enough, enough],
+            [90.0, -9.0, 0.5, 0.0, enough],
+        ]
+    )
+    there = np.ones(ratios.shape, np.bool_)
+    there[1:, 4] = False
+    assert accepted(ratios, there, np.arange(3), PARAMS).tolist() == [True, True, False, True, False]
+    assert accepted(ratios, there, np.array([0, 0, 1]), PARAMS).tolist() == [True, False, False, False, False]
+
+
+def test_a_particle_must_be_seen_in_enough_scenes() -> None:
+    ratios = np.full((4, 1), 50.0)
+    there = np.array([[True], [True], [True], [False]])
+    assert accepted(ratios, there, np.arange(4), LifeParams(fewest_frames=3)).all()
+    assert not accepted(ratios, there, np.arange(4), LifeParams(fewest_frames=4)).any()
