@@ -21,14 +21,11 @@ SOURCES = sorted(file for folder in ("daemon", "processing") for file in (ROOT /
 
 TESTED_WITH = {
     "clean": "clean_quality",
-    "evidence": "clean_quality",
     "frame": "output",
     "glass": "clean_quality",
     "image": "raster",
     "intake": "clean_quality",
     "learn": "clean_quality",
-    "observe": "clean_quality",
-    "particles": "clean_quality",
     "pipeline": "clean_quality",
     "progress": "clean_quality",
     "repair": "clean_quality",
