@@ -95,13 +95,11 @@ def clean(
     extra samples pass through. The mask goes by way of a scratch file beside it. The result does not depend on
     `threads`. Raises ImageError where the file does not decode or cannot be rewritten, OSError where the disk is full.
     """
-    plan = bands(
-        info.height,
-        info.row_bytes + 40 * info.width,
-        budget_bytes=_BAND_BYTES,
-        halo=_halo_px(residual),
-        multiple=_ROWS_MULTIPLE,
-    )
+    residual = residual.on(info.height, info.width)
+    row_bytes = info.row_bytes + 40 * info.width
+    halo = _halo_px(residual)
+    plan = bands(info.height, row_bytes, budget_bytes=_BAND_BYTES, halo=halo, multiple=_ROWS_MULTIPLE)
+    band_bytes = max(_BAND_BYTES, (2 * halo + _ROWS_MULTIPLE) * row_bytes)
     defects = DefectList(info.width)
     scratch = PlaneFile(
         mask_destination.with_name(mask_destination.name + ".raw"),
@@ -119,7 +117,7 @@ def clean(
         nonlocal changed_px
         with open_rows(info, threads) as rows:
             jobs = ((span, rows.read(span.low, span.high)) for span in plan)
-            for band in in_order(threads, _BAND_BYTES, work, jobs):
+            for band in in_order(threads, band_bytes, work, jobs):
                 defects.add(band.start, band.changed, band.density, band.filled)
                 scratch.write(band.start, 0, band.changed.astype(np.uint8) * np.uint8(255))
                 changed_px += int(np.count_nonzero(band.changed))

@@ -28,16 +28,14 @@ class EvidenceParams:
     """What counts as dirt. Significances are in standard deviations of what clean glass shows.
 
     `seed` starts a particle, `grow` bounds it, both over the whole group; `without_loudest` is what its brightest
-    spot must reach without the frame that speaks loudest. `min_area_px`: smaller spots are noise. `margin_px`: how far
-    the soft rim of a particle is followed beyond what is significant. `most_share`: a map that claims more of the glass
-    than this is not believed, and nothing is repaired.
+    spot must reach without the scene that speaks loudest. `min_area_px`: smaller spots are noise. `most_share`: a map
+    that claims more of the glass than this is not believed, and nothing is repaired.
     """
 
     seed: Annotated[float, Interval(ge=1.0, le=20.0)] = 3.0
     grow: Annotated[float, Interval(ge=0.5, le=20.0)] = 1.8
     without_loudest: Annotated[float, Interval(ge=0.0, le=20.0)] = 1.2
     min_area_px: Annotated[int, Interval(ge=1, le=1000)] = 5
-    margin_px: Annotated[int, Interval(ge=0, le=32)] = 3
     most_share: Annotated[float, Interval(gt=0.0, le=1.0)] = 0.15
 
 
@@ -104,7 +102,7 @@ def _gather(
             without_loudest[y, x] = (total - loudest) / np.sqrt(rest) if rest > 1e-3 * weights else np.float32(0)
 
 
-def suspects(evidence: Evidence, params: EvidenceParams) -> Mask:
+def suspects(evidence: Evidence, params: EvidenceParams, margin_px: int) -> Mask:
     """Where dirt may lie: spots over `grow` that reach `seed` somewhere, holes closed, widened by `margin_px`."""
     labels, count = ndimage.label(evidence.significance > params.grow, np.ones((3, 3), np.bool_))
     if count == 0:
@@ -115,6 +113,6 @@ def suspects(evidence: Evidence, params: EvidenceParams) -> Mask:
     good &= np.bincount(labels.ravel(), minlength=count + 1) >= params.min_area_px
     good[0] = False
     mask = ndimage.binary_fill_holes(good[labels])
-    if params.margin_px:
-        mask = ndimage.binary_dilation(mask, iterations=params.margin_px)
+    if margin_px:
+        mask = ndimage.binary_dilation(mask, iterations=margin_px)
     return np.asarray(mask, np.bool_)

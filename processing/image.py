@@ -172,16 +172,21 @@ def even_heights(height: int, rows: int) -> Iterator[int]:
 
 
 def in_order(
-    threads: int, item_bytes: int, function: Callable[[Item], Result], items: Iterable[Item]
+    threads: int,
+    item_bytes: int,
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    flight_bytes: int = IN_FLIGHT_BYTES,
 ) -> Generator[Result, None, None]:
     """``map(function, items)`` on `threads` threads, results in order, items taken only as they are needed.
 
-    `item_bytes` is what one item takes in memory while it is worked on; it bounds how many are at once.
+    `item_bytes` is what one item takes in memory while it is worked on; with
+    `flight_bytes` it bounds how many are at once.
     """
     if threads == 1:
         yield from map(function, items)
         return
-    most = max(1, min(threads + 1, IN_FLIGHT_BYTES // item_bytes))
+    most = max(1, min(threads + 1, flight_bytes // item_bytes))
     pending: deque[Future[Result]] = deque()
     pool = ThreadPoolExecutor(threads)
     try:

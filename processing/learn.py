@@ -8,7 +8,7 @@ background that the dirt itself has darkened. Its robust mean over the frames in
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,6 +38,7 @@ DENSITY_STEP_D = 1e-4
 """Densities and their doubt are kept as whole numbers of this."""
 
 _TILE_PX = 256
+_FLIGHT_BYTES = 256 << 20
 _ROUNDS = 2
 _REWEIGHTINGS = 6
 _NEIGHBOURHOOD_PX = 15
@@ -109,6 +110,7 @@ def learn(
     if not 2 <= len(witnesses) <= MOST_FRAMES:
         raise ValueError(f"a map is learnt from 2 to {MOST_FRAMES} frames, not {len(witnesses)}")
     height, width = witnesses[0].codes.height, witnesses[0].codes.width
+    params = replace(params, residual=params.residual.on(height, width))
     files = {
         name: PlaneFile(folder / name, height, width, np.dtype(kind))
         for name, kind in (("density", np.int16), ("doubt", np.uint16), ("lives", np.uint32))
@@ -122,7 +124,7 @@ def learn(
         return tile, _learn_tile(witnesses, fixed, params, tile)
 
     dirty = 0
-    for tile, patch in in_order(threads, stack_bytes, work, plan):
+    for tile, patch in in_order(threads, stack_bytes, work, plan, flight_bytes=_FLIGHT_BYTES):
         step()
         if patch is None:
             continue
@@ -172,7 +174,8 @@ def _learn_tile(witnesses: Sequence[Witness], fixed: Mask, params: LearnParams, 
     scenes = np.array([witness.scene for witness in witnesses])
     by_scene = np.argsort(scenes, kind="stable")
     evidence = gather(residuals[by_scene], busy[by_scene], known[by_scene], scenes[by_scene])
-    mask = suspects(evidence, params.evidence) & ~_spread(fixed, tile)
+    margin_px = round(params.residual.background_px / 4)  # how far the soft rim of a particle is followed
+    mask = suspects(evidence, params.evidence, margin_px) & ~_spread(fixed, tile)
     if not mask[tile.inner].any():
         return None
     labels, count = ndimage.label(mask, np.ones((3, 3), np.bool_))
@@ -245,7 +248,10 @@ def _robust_mean(
 
 
 def _standing_out(density: npt.NDArray[np.float32], doubt: npt.NDArray[np.float32], mask: Mask) -> Mask:
-    """Which pixels of the mask, (pixels), are dirt and not the noise around it: they darken, in one piece with a core."""
+    """Which pixels of the mask, (pixels), are dirt and not the noise around it.
+
+    They darken, and hang together with a core.
+    """
     smooth, spread = (ndimage.gaussian_filter(_scatter(values, mask), 1.0) for values in (density, doubt))
     rim = mask & (_scatter(density, mask) > 0) & (smooth > spread)
     labels, count = ndimage.label(rim)

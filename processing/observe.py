@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,13 +12,14 @@ from .fingerprint import CELL_PX, Fingerprint, fingerprint
 from .image import ImageInfo, in_order
 from .planes import PlaneFile
 from .raster import open_rows
-from .residual import BLOCK_PX, Codes, ResidualParams, background, encode, mean_density
+from .residual import BLOCK_PX, Codes, ResidualParams, background, block_means, encode, mean_density
 from .strips import Span, bands
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from .arrays import Plane, Scan
+    from .arrays import Mask, Plane, Scan
     from .density import Tone
 
 _BAND_BYTES = 24 << 20
@@ -41,30 +43,71 @@ def observe(info: ImageInfo, tone: Tone, params: ResidualParams, destination: Pa
     codes.create()
     film = np.empty((-(-info.height // CELL_PX), -(-info.width // CELL_PX)), np.float32)
     maximum = int(np.iinfo(info.dtype).max)
-    plan = bands(
-        info.height,
-        info.row_bytes + 12 * info.width,
-        budget_bytes=_BAND_BYTES,
-        halo=params.halo_px,
-        multiple=CELL_PX,
-    )
+    params = params.on(info.height, info.width)
+    row_bytes = info.row_bytes + 12 * info.width
+    plan = bands(info.height, row_bytes, budget_bytes=_BAND_BYTES, halo=0, multiple=CELL_PX)
 
-    def work(job: tuple[Span, Scan]) -> tuple[Span, Codes, Plane]:
+    def measure(job: tuple[Span, Scan]) -> _Band:
         span, rows = job
         density, known = mean_density(rows, info.colours, tone, maximum)
-        blocks = background(density, params)
-        coded = encode(density, known, blocks)[span.inner]
-        per_cell = CELL_PX // BLOCK_PX
-        inner = blocks[(span.start - span.low) // BLOCK_PX :][: -(-(span.stop - span.start) // BLOCK_PX)]
-        steps = [range(0, n, per_cell) for n in inner.shape]
-        cells = np.add.reduceat(np.add.reduceat(inner, steps[0], axis=0), steps[1], axis=1)
-        counts = [np.diff([*step, n]) for step, n in zip(steps, inner.shape, strict=True)]
-        return span, coded, (cells / np.outer(*counts)).astype(np.float32)
+        return _Band(span, density, known, block_means(density))
+
+    def code(job: tuple[_Band, Plane, int]) -> tuple[Span, Codes, Plane]:
+        band, around, above = job
+        film = background(around, params)
+        first = above // BLOCK_PX
+        cells = _cell_means(film[first : first + len(band.blocks)])
+        return band.span, encode(band.density, band.known, film, above), cells
 
     with open_rows(info, threads) as rows:
-        jobs = ((span, rows.read(span.low, span.high)) for span in plan)
-        for span, coded, cells in in_order(threads, _BAND_BYTES, work, jobs):
+        jobs = ((span, rows.read(span.start, span.stop)) for span in plan)
+        measured = in_order(threads, _BAND_BYTES, measure, jobs)
+        surrounded = _with_surroundings(measured, params.reach_blocks)
+        for span, coded, cells in in_order(threads, _BAND_BYTES, code, surrounded):
             codes.write(span.start, 0, coded)
             top = span.start // CELL_PX
             film[top : top + len(cells)] = cells
     return Observation(codes, fingerprint(codes, film, params))
+
+
+@dataclass(frozen=True, slots=True)
+class _Band:
+    """Rows of a picture: density, where it is known, and the means of its blocks."""
+
+    span: Span
+    density: Plane
+    known: Mask
+    blocks: Plane
+
+
+def _with_surroundings(bands_down: Iterable[_Band], reach: int) -> Iterator[tuple[_Band, Plane, int]]:
+    """Give each band with the blocks around it, `reach` rows of them, and how many px above it they begin.
+
+    The background of a band depends on bands yet to come, so as many are held back as that needs, no more.
+    """
+    held: list[_Band] = []
+    waiting = 0  # the first of `held` that has not been given
+    for band in chain(bands_down, [None]):
+        if band is not None:
+            held.append(band)
+        below = 0 if not held else held[-1].span.stop // BLOCK_PX
+        while waiting < len(held) and (band is None or held[waiting].span.stop // BLOCK_PX + reach <= below):
+            current = held[waiting]
+            blocks = np.concatenate([one.blocks for one in held])
+            first = held[0].span.start // BLOCK_PX
+            start = max(current.span.start // BLOCK_PX - reach, first)
+            stop = -(-current.span.stop // BLOCK_PX) + reach
+            yield current, blocks[start - first : stop - first], current.span.start - start * BLOCK_PX
+            waiting += 1
+            while held[0].span.stop // BLOCK_PX + reach <= current.span.stop // BLOCK_PX:
+                del held[0]
+                waiting -= 1
+
+
+def _cell_means(blocks: Plane) -> Plane:
+    """Means over cells of those over blocks; a partial cell at the right or lower edge is the mean of what is there."""
+    per_cell = CELL_PX // BLOCK_PX
+    steps = [range(0, n, per_cell) for n in blocks.shape]
+    sums = np.add.reduceat(np.add.reduceat(blocks, steps[0], axis=0), steps[1], axis=1)
+    counts = [np.diff([*step, n]) for step, n in zip(steps, blocks.shape, strict=True)]
+    return (sums / np.outer(*counts)).astype(np.float32)

@@ -25,6 +25,8 @@ BLOCK_PX = 4
 UNKNOWN = np.int8(-128)
 """Code of a pixel that tells nothing, because the scan is clipped there."""
 
+_REFERENCE_PX = 1800
+_LARGEST_PX = 40.0
 _FINE_D = 0.03
 _REACH_D = 1.6
 _STEPS = 127 / math.asinh(_REACH_D / _FINE_D)
@@ -39,16 +41,25 @@ Codes = npt.NDArray[np.int8]
 class ResidualParams:
     """How the local background is taken.
 
-    `background_px`: standard deviation of the Gaussian that is called background. Dirt much wider than three
+    `background_px`: standard deviation of the Gaussian that is called background, on a frame whose longer side has 1800
+    pixels or less; on larger frames it grows with them, see `on`. Dirt much wider than three
     times this is taken for film.
     """
 
     background_px: Annotated[float, Interval(ge=4.0, le=200.0)] = 12.0
 
+    def on(self, height: int, width: int) -> ResidualParams:
+        """The same for a frame of this size: the more pixels, the more of them a piece of dirt covers.
+
+        Beyond 40 px it does not grow: so large a scan is one of a larger film, not of more detail.
+        """
+        grown = self.background_px * max(height, width) / _REFERENCE_PX
+        return ResidualParams(max(self.background_px, min(grown, _LARGEST_PX)))
+
     @property
-    def halo_px(self) -> int:
-        """Rows and columns around a window that its residual depends on, a multiple of `BLOCK_PX`."""
-        return BLOCK_PX * (math.ceil(3 * self.background_px / BLOCK_PX) + 2)
+    def reach_blocks(self) -> int:
+        """Blocks around a pixel that its background depends on, in each direction."""
+        return math.ceil(3 * self.background_px / BLOCK_PX) + 2
 
 
 def mean_density(scan: Scan, colours: int, tone: Tone, maximum: int) -> tuple[Plane, Mask]:
@@ -79,16 +90,24 @@ def _mean_density(scan: Scan, colours: int, table: npt.NDArray[np.float32], dens
             known[y, x] = whole
 
 
-def background(density: Plane, params: ResidualParams) -> Plane:
-    """The Gaussian low-pass of `density`, (rows, columns), as means of blocks: (rows / 4, columns / 4), rounded up.
+def block_means(density: Plane) -> Plane:
+    """Means over blocks of 4 x 4 pixels of `density` (rows, columns): (rows / 4, columns / 4), rounded up.
 
-    A partial block at the right or lower edge is the mean of what is there. At the edges of the window the outermost
-    block goes on for ever. Raises ValueError for another shape or type.
+    A partial block at the right or lower edge is the mean of what is there. Raises ValueError for another shape or
+    type.
     """
     require_plane(density, "density")
     rows, columns = (-(-n // BLOCK_PX) for n in density.shape)
     blocks = np.empty((rows, columns), np.float32)
     _block_means(density, blocks)
+    return blocks
+
+
+def background(blocks: Plane, params: ResidualParams) -> Plane:
+    """The Gaussian low-pass of a picture's density, from its `block_means` and in the same shape.
+
+    At the edges of the window the outermost block goes on for ever.
+    """
     return ndimage.gaussian_filter(blocks, params.background_px / BLOCK_PX, mode="nearest", truncate=3.0)
 
 
@@ -106,22 +125,25 @@ def _block_means(density: Plane, blocks: Plane) -> None:
             blocks[by, bx] = total / ((bottom - by * BLOCK_PX) * (right - bx * BLOCK_PX))
 
 
-def encode(density: Plane, known: Mask, blocks: Plane) -> Codes:
+def encode(density: Plane, known: Mask, blocks: Plane, above: int = 0) -> Codes:
     """Code `density` minus its background; both (rows, columns), `blocks` as `background` gave it.
 
-    The background between the centres of blocks is interpolated linearly. Where not `known` the code is `UNKNOWN`.
+    `blocks` may begin `above` px over the first row of `density`. The background between the centres of blocks is
+    interpolated linearly. Where not `known` the code is `UNKNOWN`.
     """
     codes = np.empty(density.shape, np.int8)
-    _encode(density, known, blocks, np.float32(1 / _FINE_D), np.float32(_STEPS), codes)
+    _encode(density, known, blocks, above, np.float32(1 / _FINE_D), np.float32(_STEPS), codes)
     return codes
 
 
 @kernel
-def _encode(density: Plane, known: Mask, blocks: Plane, per_fine: np.float32, steps: np.float32, codes: Codes) -> None:
+def _encode(
+    density: Plane, known: Mask, blocks: Plane, above: int, per_fine: np.float32, steps: np.float32, codes: Codes
+) -> None:
     height, width = density.shape
     last_row, last_column = blocks.shape[0] - 1, blocks.shape[1] - 1
     for y in range(height):
-        v = min(max((y - (BLOCK_PX - 1) / 2) / BLOCK_PX, 0.0), float(last_row))
+        v = min(max((y + above - (BLOCK_PX - 1) / 2) / BLOCK_PX, 0.0), float(last_row))
         up = int(v)
         down = min(up + 1, last_row)
         fy = np.float32(v - up)
@@ -133,9 +155,9 @@ def _encode(density: Plane, known: Mask, blocks: Plane, per_fine: np.float32, st
             left = int(u)
             right = min(left + 1, last_column)
             fx = np.float32(u - left)
-            above = blocks[up, left] + fx * (blocks[up, right] - blocks[up, left])
-            below = blocks[down, left] + fx * (blocks[down, right] - blocks[down, left])
-            stands_out = density[y, x] - (above + fy * (below - above))
+            upper = blocks[up, left] + fx * (blocks[up, right] - blocks[up, left])
+            lower = blocks[down, left] + fx * (blocks[down, right] - blocks[down, left])
+            stands_out = density[y, x] - (upper + fy * (lower - upper))
             code = np.rint(steps * np.arcsinh(stands_out * per_fine))
             codes[y, x] = np.int8(min(max(code, -127.0), 127.0))
 

@@ -21,7 +21,7 @@ from dustwatch.processing.fingerprint import (
     same_scene,
 )
 from dustwatch.processing.planes import PlaneFile
-from dustwatch.processing.residual import ResidualParams, background, encode
+from dustwatch.processing.residual import ResidualParams, background, block_means, encode
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from signatures import HEIGHT, WIDTH, a_film, ordered, scattered, signature
@@ -45,7 +45,7 @@ def left_by(folder: Path, density: np.ndarray, known: np.ndarray | None = None) 
     known = np.ones(density.shape, np.bool_) if known is None else known
     file = PlaneFile(folder / "codes", *density.shape, np.dtype(np.int8))
     file.create()
-    file.write(0, 0, encode(density, known, background(density, ResidualParams())))
+    file.write(0, 0, encode(density, known, background(block_means(density), ResidualParams())))
     return file
 
 

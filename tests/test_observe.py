@@ -12,7 +12,7 @@ from dustwatch.processing.fingerprint import CELL_PX
 from dustwatch.processing.image import DamagedImage
 from dustwatch.processing.observe import Observation, observe
 from dustwatch.processing.raster import probe
-from dustwatch.processing.residual import ResidualParams, background, encode, mean_density
+from dustwatch.processing.residual import ResidualParams, background, block_means, encode, mean_density
 
 PARAMS = ResidualParams()
 TONE = Tone()
@@ -50,7 +50,7 @@ def test_it_is_what_the_whole_picture_at_once_gives(
     found = seen(scan, tmp_path)
     whole = scan.reshape(*scan.shape[:2], -1)
     density, known = mean_density(whole, colours, TONE, np.iinfo(kind).max)
-    blocks = background(density, PARAMS)
+    blocks = background(block_means(density), PARAMS)
     height, width = scan.shape[:2]
     np.testing.assert_array_equal(found.codes.read(0, height, 0, width), encode(density, known, blocks))
     per_cell = CELL_PX // 4

@@ -10,6 +10,7 @@ from dustwatch.processing.residual import (
     UNKNOWN,
     ResidualParams,
     background,
+    block_means,
     decode,
     encode,
     mean_density,
@@ -52,14 +53,14 @@ def test_a_clipped_extra_sample_does_not_matter() -> None:
 def test_block_means_are_those_of_the_slow_twin(shape: tuple[int, int], seed: int) -> None:
     """Seen through a background too narrow to blur: its Gaussian is one block wide."""
     density = np.random.default_rng(seed).normal(size=shape).astype(np.float32)
-    blocks = background(density, ResidualParams(background_px=0.5))
+    blocks = background(block_means(density), ResidualParams(background_px=0.5))
     np.testing.assert_allclose(blocks, naive.block_means(density, BLOCK_PX), atol=1e-5)
 
 
 def test_the_background_of_a_step_is_gaussian() -> None:
     density = np.zeros((8, 400), np.float32)
     density[:, 200:] = 1
-    blocks = background(density, ResidualParams(background_px=12))
+    blocks = background(block_means(density), ResidualParams(background_px=12))
     centres = np.arange(100) * BLOCK_PX + (BLOCK_PX - 1) / 2
     assert blocks.shape == (2, 100)
     slope = np.gradient(blocks[0].astype(float), BLOCK_PX)
@@ -68,7 +69,7 @@ def test_the_background_of_a_step_is_gaussian() -> None:
     assert middle == pytest.approx(199.5, abs=0.01)
     assert deviation == pytest.approx(12, rel=0.05)
     with pytest.raises(ValueError, match="density"):
-        background(density.astype(np.float64), ResidualParams())
+        block_means(density.astype(np.float64))
 
 
 @kernels
@@ -99,11 +100,15 @@ def test_codes_keep_order_and_sign() -> None:
     assert values[-1] == pytest.approx(1.6)
 
 
+def halo(params: ResidualParams) -> int:
+    return params.reach_blocks * 4
+
+
 def test_a_plain_ramp_has_no_residual() -> None:
     density = np.broadcast_to(np.linspace(0, 1, 400, dtype=np.float32), (200, 400)).copy()
     params = ResidualParams()
-    codes = encode(density, np.ones(density.shape, np.bool_), background(density, params))
-    inside = decode(codes)[0][:, params.halo_px : -params.halo_px]
+    codes = encode(density, np.ones(density.shape, np.bool_), background(block_means(density), params))
+    inside = decode(codes)[0][:, halo(params) : -halo(params)]
     assert np.abs(inside).max() < 0.0006
 
 
@@ -111,10 +116,10 @@ def test_a_window_with_its_halo_gives_what_the_whole_gives() -> None:
     density = np.random.default_rng(2).normal(0.5, 0.1, (300, 90)).astype(np.float32)
     known = np.ones(density.shape, np.bool_)
     params = ResidualParams()
-    whole = encode(density, known, background(density, params))
-    low, high = 128 - params.halo_px, 160 + params.halo_px
-    part = encode(density[low:high], known[low:high], background(density[low:high], params))
-    np.testing.assert_array_equal(part[params.halo_px : -params.halo_px], whole[128:160])
+    whole = encode(density, known, background(block_means(density), params))
+    low, high = 128 - halo(params), 160 + halo(params)
+    part = encode(density[low:high], known[low:high], background(block_means(density[low:high]), params))
+    np.testing.assert_array_equal(part[halo(params) : -halo(params)], whole[128:160])
 
 
 def test_texture_is_the_deviation_of_grain() -> None:
