@@ -1,6 +1,6 @@
 """The lives of particles."""
 
-from itertools import product
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def brute_force(ratios: np.ndarray, change_rate: float) -> np.ndarray:
     chance = np.zeros(len(ratios))
     whole = 0.0
     for life in product((0, 1), repeat=len(ratios)):
-        changes = sum(a != b for a, b in zip(life, life[1:], strict=False))
+        changes = sum(a != b for a, b in pairwise(life))
         prior = change_rate**changes * (1 - change_rate) ** (len(life) - 1 - changes)
         likely = prior * np.exp(np.dot(life, ratios))
         whole += likely

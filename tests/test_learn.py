@@ -1,0 +1,212 @@
+"""The map of a glass, learnt from imagined and from simulated frames."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from dustwatch.processing import learn as module
+from dustwatch.processing.density import Tone
+from dustwatch.processing.fingerprint import CELL_PX
+from dustwatch.processing.learn import (
+    DENSITY_STEP_D,
+    MOST_FRAMES,
+    GlassMap,
+    LearnParams,
+    Witness,
+    align,
+    learn,
+    learning_steps,
+)
+from dustwatch.processing.observe import observe
+from dustwatch.processing.planes import PlaneFile
+from dustwatch.processing.raster import probe
+from dustwatch.processing.residual import ResidualParams, decode
+from dustwatch.processing.scenes import landscape
+from dustwatch.processing.simulate import Roll, RollParams, SimulatedFrame
+from dustwatch.processing.strips import tiles
+from scipy import ndimage
+
+PARAMS = LearnParams()
+SIZE = (480, 360)
+ROLL = RollParams(frames=8, height=480, width=360, particles=30, turnover=0.0, specks=3, seed=5)
+
+
+def witness(path: Path, scan: np.ndarray, offset: tuple[float, float], scene: int) -> Witness:
+    """What a frame leaves behind, by way of a real file."""
+    tifffile.imwrite(path.with_suffix(".tif"), scan, photometric="rgb" if scan.ndim == 3 else "minisblack")
+    seen = observe(probe(path.with_suffix(".tif")), Tone(), ResidualParams(), path, 1)
+    return Witness(seen.codes, offset, scene)
+
+
+def cells(shape: tuple[int, ...]) -> np.ndarray:
+    return np.zeros(tuple(-(-n // CELL_PX) for n in shape), np.bool_)
+
+
+def learnt(
+    witnesses: Sequence[Witness], folder: Path, *, threads: int = 2, fixed: np.ndarray | None = None
+) -> GlassMap:
+    codes = witnesses[0].codes
+    fixed = cells((codes.height, codes.width)) if fixed is None else fixed
+    folder.mkdir(exist_ok=True)
+    return learn(witnesses, fixed, PARAMS, folder, threads, lambda: None)
+
+
+def whole(plane: PlaneFile) -> np.ndarray:
+    return plane.read(0, plane.height, 0, plane.width)
+
+
+@dataclass(frozen=True)
+class Simulated:
+    frames: list[SimulatedFrame]
+    witnesses: list[Witness]
+    map: GlassMap
+
+
+@pytest.fixture(scope="module")
+def simulated(tmp_path_factory: pytest.TempPathFactory) -> Simulated:
+    folder = tmp_path_factory.mktemp("roll")
+    roll = Roll(ROLL, landscape(3))
+    frames = [roll.frame(k) for k in range(len(roll))]
+    witnesses = [witness(folder / str(k), frame.scan, frame.offset_px, k) for k, frame in enumerate(frames)]
+    return Simulated(frames, witnesses, learnt(witnesses, folder / "map"))
+
+
+def on_the_glass(frame: SimulatedFrame) -> np.ndarray:
+    """The true density of the dirt, moved from the frame onto the grid of the map."""
+    return np.asarray(ndimage.shift(frame.glass, -np.array(frame.offset_px), order=5))
+
+
+def test_the_density_is_recovered(simulated: Simulated) -> None:
+    """To .025 D in the mean square, .012 D in the mean; of dirt over .35 D next to nothing is missed."""
+    truth = on_the_glass(simulated.frames[0])
+    density = whole(simulated.map.density) * DENSITY_STEP_D
+    inside = np.pad(np.ones((SIZE[0] - 16, SIZE[1] - 16), np.bool_), 8)  # what every frame sees
+    claimed = inside & (density > 0)
+    assert claimed.sum() > 2000
+    error = (density - truth)[claimed]
+    assert np.sqrt((error**2).mean()) < 0.025
+    assert abs(error.mean()) < 0.012
+    assert (claimed[inside & (truth > 0.35)]).mean() > 0.97
+    assert (density[truth < 0.002] > 0.01).mean() < 0.001
+
+
+def test_dirt_that_lasts_is_there_in_all_frames(simulated: Simulated) -> None:
+    lives = whole(simulated.map.lives)
+    strong = (on_the_glass(simulated.frames[0]) > 0.1) & (lives > 0)
+    assert (lives[strong] == 0b1111_1111).mean() > 0.95
+
+
+def test_the_map_is_empty_where_there_is_no_dirt(simulated: Simulated) -> None:
+    density, doubt, lives = (
+        whole(plane) for plane in (simulated.map.density, simulated.map.doubt, simulated.map.lives)
+    )
+    assert simulated.map.dirty_px == np.count_nonzero(lives)
+    assert not density[lives == 0].any()
+    assert not doubt[lives == 0].any()
+    assert (doubt[lives > 0] > 0).all()
+    assert (lives < 1 << len(simulated.frames)).all()
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_threads_leave_no_trace(simulated: Simulated, tmp_path: Path, threads: int) -> None:
+    again = learnt(simulated.witnesses, tmp_path, threads=threads)
+    for name in ("density", "doubt", "lives"):
+        assert getattr(again, name).path.read_bytes() == getattr(simulated.map, name).path.read_bytes(), name
+
+
+def test_nothing_is_learnt_in_fixed_cells(simulated: Simulated, tmp_path: Path) -> None:
+    fixed = cells(SIZE)
+    fixed[:, :6] = True
+    density = whole(learnt(simulated.witnesses, tmp_path, fixed=fixed).density)
+    assert not density[:, : 6 * CELL_PX].any()
+    assert density[:, 6 * CELL_PX :].any()
+
+
+def test_one_scene_alone_teaches_nothing(simulated: Simulated, tmp_path: Path) -> None:
+    same = [Witness(one.codes, one.offset, 0) for one in simulated.witnesses]
+    assert learnt(same, tmp_path).dirty_px == 0
+
+
+def test_clean_glass_gives_an_empty_map(tmp_path: Path) -> None:
+    params = RollParams(frames=6, height=300, width=300, particles=0, specks=12, seed=2)
+    roll = Roll(params, landscape(8))
+    frames = [roll.frame(k) for k in range(len(roll))]
+    witnesses = [witness(tmp_path / str(k), frame.scan, frame.offset_px, k) for k, frame in enumerate(frames)]
+    found = learnt(witnesses, tmp_path / "map")
+    assert found.dirty_px == 0
+    assert not any(whole(plane).any() for plane in (found.density, found.doubt, found.lives))
+
+
+def imagined(folder: Path, there: Sequence[bool], shape: tuple[int, int] = (96, 128)) -> list[Witness]:
+    """Grainy frames with two spots of .3 D: the left one always, the right one in the frames where it is `there`."""
+    rng = np.random.default_rng(4)
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    always, sometimes = (0.3 * np.exp(-((y - 48) ** 2 + (x - left) ** 2) / (2 * 2.5**2)) for left in (32, 96))
+    found = []
+    for k, shown in enumerate(there):
+        film = 0.5 + ndimage.gaussian_filter(rng.normal(0, 0.03, shape), 0.7)
+        scan = np.rint(65535 * 10 ** -(film + always + shown * sometimes)).astype(np.uint16)
+        found.append(witness(folder / str(k), scan, (0.0, 0.0), k))
+    return found
+
+
+def test_a_life_has_a_bit_for_every_frame(tmp_path: Path) -> None:
+    found = learnt(imagined(tmp_path, [False] * 20 + [True] * 12), tmp_path / "map")
+    lives = whole(found.lives)
+    assert lives[48, 32] == 2**32 - 1
+    assert lives[48, 96] == 2**32 - 2**20
+    density = whole(found.density)[48, [32, 96]] * DENSITY_STEP_D
+    np.testing.assert_allclose(density, 0.3, atol=0.03)
+
+
+def test_what_only_one_frame_shows_is_left_alone(tmp_path: Path) -> None:
+    lives = whole(learnt(imagined(tmp_path, [False] * 3 + [True] + [False] * 4), tmp_path / "map").lives)
+    assert lives[48, 32] == 255
+    assert lives[48, 96] == 0
+
+
+@pytest.mark.parametrize("count", [0, 1, MOST_FRAMES + 1])
+def test_too_few_and_too_many_frames_are_refused(tmp_path: Path, count: int) -> None:
+    witnesses = imagined(tmp_path, [True]) * count
+    with pytest.raises(ValueError, match=f"from 2 to 32 frames, not {count}"):
+        learn(witnesses, cells((96, 128)), PARAMS, tmp_path, 1, lambda: None)
+
+
+def test_steps_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_TILE_PX", 64)
+    steps: list[None] = []
+    learn(imagined(tmp_path, [True] * 2), cells((96, 128)), PARAMS, tmp_path, 2, lambda: steps.append(None))
+    assert len(steps) == learning_steps(96, 128) == 4
+
+
+def test_no_file_stays_open(tmp_path: Path) -> None:
+    witnesses = imagined(tmp_path, [True] * 3)
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    learnt(witnesses, tmp_path / "map")
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+@pytest.mark.parametrize("offset", [(0, 0), (3, -2), (-7, 40), (300, 0)])
+def test_frames_are_laid_over_the_map(tmp_path: Path, offset: tuple[int, int]) -> None:
+    codes = PlaneFile(tmp_path / "codes", 96, 128, np.dtype(np.int8))
+    codes.create()
+    codes.write(0, 0, np.random.default_rng(0).integers(-127, 128, (96, 128)))
+    (tile,) = tiles(96, 128, size=128, halo=0)
+    found, sure = align(Witness(codes, (float(offset[0]), float(offset[1])), 0), tile)
+    there = tuple(slice(400 + shift, 400 + shift + n) for shift, n in zip(offset, (96, 128), strict=True))
+    np.testing.assert_allclose(found, np.pad(decode(whole(codes))[0], 400)[there], atol=1e-6)
+    # The last row and column lie beside what is unknown.
+    np.testing.assert_array_equal(sure, np.pad(np.ones((95, 127), np.bool_), ((400, 401), (400, 401)))[there])
+
+
+def test_between_pixels_a_frame_is_interpolated(tmp_path: Path) -> None:
+    (one,) = imagined(tmp_path, [True])
+    (tile,) = tiles(96, 128, size=128, halo=0)
+    whole_px = align(one, tile)[0]
+    half_px = align(Witness(one.codes, (0.0, 0.5), 0), tile)[0]
+    spot = (slice(44, 53), slice(28, 37))
+    expected = ndimage.shift(whole_px, (0, -0.5), order=5)
+    np.testing.assert_allclose(half_px[spot], expected[spot], atol=0.006)
