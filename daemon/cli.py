@@ -12,7 +12,7 @@ from .errors import ExitCode, ServiceError
 
 
 class _Commands(click.Group):
-    """The one place where a ServiceError becomes a message on stderr and an exit code."""
+    """The one place where a ServiceError or Ctrl-C becomes a message on stderr and an exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -20,6 +20,9 @@ class _Commands(click.Group):
         except ServiceError as error:
             click.echo(str(error), err=True)
             ctx.exit(error.exit_code)
+        except KeyboardInterrupt:
+            click.echo("interrupted; finished frames are kept: run again, and it goes on where it stopped", err=True)
+            ctx.exit(ExitCode.INTERRUPTED)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -45,7 +48,7 @@ def cli() -> None:
         dustwatch profiles check my-film.yaml
 
     Exit status: 0 done, 1 some frames failed (they are named), 2 the command line, the configuration or a
-    profile is wrong.
+    profile is wrong, 130 interrupted.
     """  # noqa: D301  (click's mark for "do not wrap" is the backspace character itself)
 
 

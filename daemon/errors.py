@@ -14,6 +14,7 @@ class ExitCode(IntEnum):
     DONE = 0  # every frame was handled, those included that needed no repair
     SOME_FAILED = 1  # the rest was done; the failed frames are named on stderr
     USAGE = 2  # nothing was started: the command line, the configuration or a profile is wrong
+    INTERRUPTED = 130  # Ctrl-C: what was finished is kept, and the next run goes on from there
 
 
 class ServiceError(Exception):

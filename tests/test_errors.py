@@ -22,4 +22,4 @@ def test_text_is_the_message_alone() -> None:
 
 
 def test_exit_codes_are_the_documented_numbers() -> None:
-    assert (ExitCode.DONE, ExitCode.SOME_FAILED, ExitCode.USAGE) == (0, 1, 2)
+    assert (ExitCode.DONE, ExitCode.SOME_FAILED, ExitCode.USAGE, ExitCode.INTERRUPTED) == (0, 1, 2, 130)
