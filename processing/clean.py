@@ -140,11 +140,9 @@ def dirt_in_frame(dirt: FrameDirt, rows: Span, width: int) -> tuple[Plane, Plane
     there = (dirt.glass.lives.window(*corner, shape, outside=0) >> np.uint32(dirt.witness)) & np.uint32(1)
     if not there.any():
         return (np.zeros((rows.high - rows.low, width), np.float32),) * 2
-    always = np.ones(shape, np.bool_)
-    density, doubt = (
-        resample(file.window(*corner, shape, outside=0) * there * np.float32(DENSITY_STEP_D), always, fraction)[0]
-        for file in (dirt.glass.density, dirt.glass.doubt)
-    )
+    always, step = np.ones(shape, np.bool_), np.float32(DENSITY_STEP_D)
+    steps = (file.window(*corner, shape, outside=0) * there for file in (dirt.glass.density, dirt.glass.doubt))
+    density, doubt = (resample(plane.astype(np.float32) * step, always, fraction)[0] for plane in steps)
     return density, np.maximum(doubt, np.float32(1e-4))
 
 

@@ -1,4 +1,4 @@
-"""Where the carriage stopped: resampling a frame's residual onto the grid of the map, and refining the offset.
+"""Where the carriage stopped: resampling a frame's residual onto the grid of the map, or the map onto the frame's.
 
 A frame shows at (row + offset[0], column + offset[1]) what the map has at (row, column).
 """
@@ -6,15 +6,12 @@ A frame shows at (row + offset[0], column + offset[1]) what the map has at (row,
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
+from .arrays import Mask, Plane, require_plane
 from .kernel import kernel
-
-if TYPE_CHECKING:
-    from .arrays import Mask, Plane
 
 BEFORE_PX = 2
 """Pixels that resampling sees before the one it starts from."""
@@ -43,8 +40,10 @@ def resample(plane: Plane, known: Mask, fraction: tuple[float, float]) -> tuple[
     """Interpolate `plane` at (row + `fraction`[0], column + `fraction`[1]), each 0..1.
 
     `plane` and `known` are (rows + 5, columns + 5); the results are (rows, columns): result[0, 0] lies between
-    plane[2, 2] and plane[3, 3]. A result is known where the four samples around it are.
+    plane[2, 2] and plane[3, 3]. A result is known where the four samples around it are. Raises ValueError for another
+    type.
     """
+    require_plane(plane, "plane")
     out = np.empty((plane.shape[0] - MARGIN_PX, plane.shape[1] - MARGIN_PX), np.float32)
     sure = np.empty(out.shape, np.bool_)
     across = np.empty((plane.shape[0], out.shape[1]), np.float32)

@@ -62,3 +62,8 @@ def test_what_is_soft_is_moved_faithfully(fraction: tuple[float, float]) -> None
     plane = picture(0, 0).astype(np.float32)
     found, _ = resample(plane, np.ones(plane.shape, np.bool_), fraction)
     np.testing.assert_allclose(found, picture(*fraction)[BEFORE_PX:-3, BEFORE_PX:-3], atol=0.013)
+
+
+def test_only_single_precision_is_resampled() -> None:
+    with pytest.raises(ValueError, match="plane: expected"):
+        resample(np.zeros((9, 9)), np.ones((9, 9), np.bool_), (0.0, 0.0))
