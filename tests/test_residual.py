@@ -122,6 +122,26 @@ def test_a_window_with_its_halo_gives_what_the_whole_gives() -> None:
     np.testing.assert_array_equal(part[halo(params) : -halo(params)], whole[128:160])
 
 
+@pytest.mark.parametrize("rows", [(0, 96), (128, 160), (270, 300)])
+def test_blocks_may_begin_above_the_rows(rows: tuple[int, int]) -> None:
+    density = np.random.default_rng(3).normal(0.5, 0.1, (300, 90)).astype(np.float32)
+    known = np.ones(density.shape, np.bool_)
+    blocks = background(block_means(density), ResidualParams())
+    low, high = rows
+    start = max(low // BLOCK_PX - 2, 0)
+    part = encode(density[low:high], known[low:high], blocks[start:], low - start * BLOCK_PX)
+    np.testing.assert_array_equal(part, encode(density, known, blocks)[low:high])
+
+
+@pytest.mark.parametrize(("size", "grown"), [((480, 640), 12), ((1200, 1800), 12), ((2700, 1800), 18), ((9, 9000), 40)])
+def test_the_background_grows_with_the_frame(size: tuple[int, int], grown: float) -> None:
+    assert ResidualParams(background_px=12).on(*size) == ResidualParams(grown)
+
+
+def test_a_wide_background_stays_as_wide() -> None:
+    assert ResidualParams(background_px=60).on(9000, 9000) == ResidualParams(60)
+
+
 def test_texture_is_the_deviation_of_grain() -> None:
     grain = np.random.default_rng(1).normal(0, 0.05, (200, 200)).astype(np.float32)
     busy = texture(grain, np.ones(grain.shape, np.bool_), ResidualParams())
