@@ -41,7 +41,8 @@ _TILE_PX = 256
 _FLIGHT_BYTES = 256 << 20
 _ROUNDS = 2
 _REWEIGHTINGS = 6
-_NEIGHBOURHOOD_PX = 15
+_PLACE_PX = 16
+_BLIND_D = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,15 +185,16 @@ def _learn_tile(witnesses: Sequence[Witness], fixed: Mask, params: LearnParams, 
     missing = (residuals - fill(residuals, mask))[:, mask]
     trusted = known & ~mask
     deviation = np.stack([texture(r, t, params.residual)[mask] for r, t in zip(residuals, trusted, strict=True)])
-    blind = np.stack([np.bincount(label, ~k[mask], minlength=count) > 0 for k in known])
-    deviation[blind[:, label]] = 10.0
+    seen = np.stack([k if k.all() else ndimage.binary_erosion(k, iterations=2) for k in known])[:, mask]
+    deviation[~seen] = _BLIND_D
 
+    places = _places(label, mask)
     shape_of = np.maximum(evidence.density[mask], np.float32(1e-4))
     density = (amplitude(missing, shape_of, deviation, label, count)[label] * shape_of).astype(np.float32)
     for _ in range(_ROUNDS):
         ratios = odds(missing, density, deviation, label, count)
         there = lives(ratios, params.lives)
-        density, doubt = _robust_mean(missing, deviation, there[:, label], mask)
+        density, doubt = _robust_mean(missing, deviation, there[:, label] & seen, places)
     ratios = odds(missing, density, deviation, label, count)
     there = lives(ratios, params.lives) & accepted(ratios, there, scenes, params.lives)
     sure = _standing_out(density, doubt, mask)
@@ -226,25 +228,33 @@ def _scatter(values: npt.NDArray[np.float32], mask: Mask) -> Plane:
 
 
 def _robust_mean(
-    missing: npt.NDArray[np.float32], deviation: npt.NDArray[np.float32], there: Mask, mask: Mask
+    missing: npt.NDArray[np.float32],
+    deviation: npt.NDArray[np.float32],
+    usable: Mask,
+    places: npt.NDArray[np.intp],
 ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Mean of `missing` (frames, pixels) over the frames in which the dirt is `there`, and its deviation.
+    """Mean of `missing` (frames, pixels) over the frames that are `usable`, and its deviation.
 
-    Iteratively re-weighted from the median: a frame that disagrees with the others around a pixel, because an edge of
-    its film passes there, hardly counts there.
+    Iteratively re-weighted from the median: a frame that disagrees with the others over a whole place, because an edge
+    of its film passes there, hardly counts there. `places` (pixels) numbers them.
     """
-    there = np.where(there.any(axis=0), there, True)
-    mean = _masked_median(missing, there)
-    area = ndimage.uniform_filter(mask.astype(np.float32), _NEIGHBOURHOOD_PX, mode="constant")[mask]
+    usable = np.where(usable.any(axis=0), usable, True)
+    mean = _masked_median(missing, usable)
+    area = np.bincount(places)
     for _ in range(_REWEIGHTINGS):
         error = (missing - mean) ** 2
-        around = np.stack(
-            [ndimage.uniform_filter(_scatter(e, mask), _NEIGHBOURHOOD_PX, mode="constant")[mask] for e in error]
-        )
-        weight = there / (around / area + np.float32(0.02) * deviation**2 + np.float32(2e-5))
+        around = np.stack([(np.bincount(places, e) / area)[places] for e in error])
+        weight = usable / (around + np.float32(0.02) * deviation**2 + np.float32(2e-5))
         total = weight.sum(axis=0)
         mean = (weight * missing).sum(axis=0) / total
     return mean.astype(np.float32), (1 / np.sqrt(total)).astype(np.float32)
+
+
+def _places(label: npt.NDArray[np.intp], mask: Mask) -> npt.NDArray[np.intp]:
+    """Number the places of the mask's pixels, (pixels): squares of a particle, so that each is of one piece of dirt."""
+    rows, columns = (axis // _PLACE_PX for axis in np.nonzero(mask))
+    squares = (label * mask.shape[0] + rows) * mask.shape[1] + columns
+    return np.unique(squares, return_inverse=True)[1].reshape(-1)
 
 
 def _standing_out(density: npt.NDArray[np.float32], doubt: npt.NDArray[np.float32], mask: Mask) -> Mask:
