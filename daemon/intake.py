@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import time
 from typing import TYPE_CHECKING
 
@@ -10,9 +9,9 @@ from ..processing.image import DamagedImage, ImageError
 from ..processing.learn import MOST_FRAMES
 from ..processing.observe import observe
 from ..processing.raster import probe
-from .errors import ExitCode, FrameError, Remedy, ServiceError
+from .errors import FrameError, Remedy
 from .frame import Arrival, Frame, Outcome
-from .output import sha256_of
+from .output import WRITE_FAULTS, sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -61,12 +60,17 @@ def observe_all(
     return frames, broken
 
 
-def recall(frames: Sequence[Frame], profile: Profile, threads: int) -> None:
-    """Make sure that the residuals of `frames` are there. Raises ImageError or OSError where a file has gone bad."""
+def recall(frames: Sequence[Frame], profile: Profile, threads: int) -> list[Outcome]:
+    """Make sure that the residuals of `frames` are there; give the outcomes of those whose files have gone bad."""
+    gone = []
     for frame in frames:
         codes = frame.observation.codes.path
-        if not codes.exists():
-            observe(frame.info, profile.scan, profile.residual, codes, threads)
+        try:
+            if not codes.exists():
+                observe(frame.info, profile.scan, profile.residual, codes, threads)
+        except (ImageError, OSError) as error:
+            gone.append(Outcome(frame.arrival, error=frame_error(frame.arrival, error)))
+    return gone
 
 
 def forget(frames: Sequence[Frame]) -> None:
@@ -78,16 +82,12 @@ def forget(frames: Sequence[Frame]) -> None:
 def frame_error(arrival: Arrival, error: ImageError | OSError) -> FrameError:
     """What a user is told of a file that cannot be used.
 
-    Raises ServiceError where the scratch space is full, which no other frame would fare better with.
+    Lets an OSError through that comes from writing scratch files, with which no other frame would fare better.
     """
     if isinstance(error, ImageError):
         remedy = Remedy.RETRY if isinstance(error, DamagedImage) else Remedy.SKIP
         return FrameError(f"{arrival.shown}: {error}", remedy)
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        raise ServiceError(
-            f"{arrival.shown}: the output folder's disk is full; free some space, "
-            "then run again: it goes on where it stopped",
-            ExitCode.SOME_FAILED,
-        ) from error
+    if error.errno in WRITE_FAULTS:
+        raise error
     reason = f"{arrival.shown}: cannot be read: {error.strerror or error}; check its permissions and its disk"
     return FrameError(reason, Remedy.RETRY)

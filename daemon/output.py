@@ -53,6 +53,9 @@ _REMEDIES = {
     errno.EEXIST: "a file is where its folder should be; move it away",
 }
 
+WRITE_FAULTS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
+"""What only writing fails with, so that no original is at fault."""
+
 State = Literal["to do", "done", "edited", "foreign"]
 
 
@@ -91,7 +94,8 @@ class Output:
         """Make the folder, keep other processes out of it, tidy up after killed ones; once for a run.
 
         Yields a folder in it for scratch files, removed with all it holds at the end. Raises ServiceError
-        (usage) where the folder cannot be made, cannot be written in, or another run is using it.
+        (usage) where the folder cannot be made, cannot be written in, or another run is using it; and where an
+        OSError comes out of the body, which is then taken for that of a scratch file.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -108,6 +112,8 @@ class Output:
                 raise self._unusable(error) from error
             try:
                 yield work
+            except OSError as error:
+                raise self._no_scratch(error) from error
             finally:
                 shutil.rmtree(work, ignore_errors=True)
         finally:
@@ -193,6 +199,11 @@ class Output:
     def _unusable(self, error: OSError) -> ServiceError:
         reason = f"{self.folder}: the output folder cannot be used: {error.strerror} ({error.filename})"
         return ServiceError(f"{reason}; give one that this user can write in", ExitCode.USAGE)
+
+    def _no_scratch(self, error: OSError) -> ServiceError:
+        remedy = _REMEDIES.get(error.errno or 0, f"{error.strerror or error}; check its disk")
+        reason = f"{self.folder}: scratch files cannot be kept there: {remedy}"
+        return ServiceError(f"{reason}, then run again: it goes on where it stopped", ExitCode.SOME_FAILED)
 
     def _lock(self, handle: int) -> None:
         try:

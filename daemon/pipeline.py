@@ -16,7 +16,7 @@ from .repair import clean_frame
 from .source import find
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
+    from collections.abc import Iterator, Set
     from pathlib import Path
 
     from .film import Profile
@@ -58,14 +58,16 @@ def clean(job: Job, progress: Progress) -> Cleaned:
         if folder is None:
             settled += [Outcome(arrival, skipped=True) for arrival in waiting]
         elif waiting:
-            settled += _clean_waiting(waiting, known, roll, job, output, folder, progress)
+            done = _clean_waiting(waiting, known, roll, job, output, folder, progress)
+            # Of a frame that is settled it does not matter that its original is now gone.
+            settled += [outcome for outcome in done if outcome.arrival in waiting]
     order = {arrival: number for number, arrival in enumerate(found.arrivals)}
     outcomes = failed + sorted(unreadable + settled, key=lambda outcome: order[outcome.arrival])
     return Cleaned(tuple(outcomes), found.notes)
 
 
 def _clean_waiting(
-    waiting: Collection[Arrival],
+    waiting: Set[Arrival],
     known: dict[Arrival, str],
     roll: str,
     job: Job,
@@ -78,16 +80,20 @@ def _clean_waiting(
     yield from broken
     for glass in find_glasses(frames, job.profile.match):
         for run in glass.runs():
-            wanted = [member.frame for member in run if frames[member.frame].arrival in waiting]
+            if waiting.isdisjoint(frames[member.frame].arrival for member in run):
+                continue
+            gone = recall([frames[member.frame] for member in run], job.profile, job.threads)
+            yield from gone
+            lost = {outcome.arrival for outcome in gone}
+            here = [member for member in run if frames[member.frame].arrival not in lost]
+            wanted = [member.frame for member in here if frames[member.frame].arrival in waiting]
             if wanted:
-                seen = [frames[member.frame] for member in run]
-                recall(seen, job.profile, job.threads)
-                verdict = learn_glass(glass, run, frames, job.profile, folder, job.threads, progress)
+                verdict = learn_glass(glass, here, frames, job.profile, folder, job.threads, progress)
                 step = progress("Cleaning", len(wanted))
                 for number in wanted:
                     yield clean_frame(number, frames[number], verdict, job.profile, roll, output, job.threads)
                     step()
-                forget(seen)
+            forget([frames[member.frame] for member in run])
 
 
 def _sort_out(known: dict[Arrival, str], roll: str, job: Job, output: Output) -> tuple[set[Arrival], list[Outcome]]:

@@ -92,7 +92,7 @@ def _summary(outcomes: Sequence[Outcome], job: Job) -> str:
         if counts[status]
     ]
     on = f", {len(glasses)} glass{'es' if len(glasses) != 1 else ''}" if glasses else ""
-    return f"{len(outcomes)} frames: {', '.join(said)}{on} -> {job.output}"
+    return f"{len(outcomes)} frame{'s' if len(outcomes) != 1 else ''}: {', '.join(said)}{on} -> {job.output}"
 
 
 def _as_json(outcomes: Sequence[Outcome]) -> dict[str, Any]:

@@ -153,7 +153,7 @@ def _take(arrival: Arrival, mode: int, search: _Search) -> None:
     """Sort a file in. What is no regular file is never opened: a pipe would wait for ever."""
     path = arrival.path
     if stat.S_ISLNK(mode):
-        search.fail(path, f"a link, which is not followed in a folder; give {_target(path)}", Remedy.SKIP)
+        search.fail(path, _why_not_followed(path), Remedy.SKIP)
     elif not stat.S_ISREG(mode):
         kind = _KINDS.get(stat.S_IFMT(mode), "no regular file")
         search.fail(path, f"{kind}, no picture; save the scan to a file", Remedy.SKIP)
@@ -173,12 +173,12 @@ def _leads_to_folder(link: Path) -> bool:
         return False
 
 
-def _target(link: Path) -> str:
-    """Say what to give in a link's stead."""
+def _why_not_followed(link: Path) -> str:
+    """Say what to do about a link to a picture."""
     try:
-        return str(link.resolve(strict=True))
+        return f"a link, which is not followed in a folder; give {link.resolve(strict=True)} itself"
     except (OSError, RuntimeError):  # Python before 3.13 reports a circle of links as a RuntimeError
-        return "the file meant: it leads to none"
+        return "a link that leads to no file; remove it, or give the file that is meant"
 
 
 # --- refusing -----------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import hashlib
 import json
 import os
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from dustwatch.processing.arrays import Mask, Scan
 
-NOBODY = 65534
+PR_CAPBSET_DROP, DAC_OVERRIDE, DAC_READ_SEARCH = 24, 1, 2  # of Linux: prctl(2), capabilities(7)
 
 SMALL: dict[str, Any] = {"height": 480, "width": 720, "scale": 0.6, "particles": 60}
 """Roll parameters for frames that are quick to clean, with dirt large enough to be found in them."""
@@ -63,19 +64,22 @@ def run(*arguments: str | Path, before: Callable[[], None] | None = None, **envi
     return Result(done.returncode, done.stdout, done.stderr)
 
 
-def clean(scans: Path, output: Path, *options: str | Path, expect: int = 0) -> Result:
-    """Run ``dustwatch clean`` on a folder and check its exit code."""
-    result = run("clean", scans, "--output", output, *options)
+def clean(
+    scans: Path, output: Path, *options: str | Path, expect: int = 0, before: Callable[[], None] | None = None
+) -> Result:
+    """Run ``dustwatch clean`` on a folder and check its exit code; `before` as in `run`."""
+    result = run("clean", scans, "--output", output, *options, before=before)
     assert result.code == expect, result.said
     return result
 
 
-def become_nobody() -> None:
-    """Root may read and write everything; somebody else may not."""
+def bound_by_permissions() -> None:
+    """Root may read and write everything: give that up, for the program that is started next."""
     if os.geteuid() == 0:
-        os.setgroups([])
-        os.setgid(NOBODY)
-        os.setuid(NOBODY)
+        libc = ctypes.CDLL(None, use_errno=True)
+        for capability in (DAC_OVERRIDE, DAC_READ_SEARCH):
+            if libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0):
+                raise OSError(ctypes.get_errno(), "a capability cannot be given up")
 
 
 # --- scans --------------------------------------------------------------------------------------------------
