@@ -83,6 +83,19 @@ def test_offsets_are_found(seed: int) -> None:
     np.testing.assert_allclose(offsets - offsets.mean(axis=0), true - true.mean(axis=0), atol=0.12)
 
 
+@examples
+@given(seed=seeds)
+def test_who_joined_for_a_few_leftovers_is_sent_away_when_the_glass_is_known(seed: int) -> None:
+    """A fifth of the dirt survived a wipe: enough for two frames to be alike, too little for one glass."""
+    rng = np.random.default_rng(seed)
+    before = scattered(rng, 150)
+    after = np.concatenate([before[::5], scattered(rng, 150)])
+    of = [0, 1, 1, 1, 1, 1]
+    frames = scans(rng, [before, after], of, shown=0.9)
+    assert frames_in(group(frames[:2], PARAMS)) == [[0, 1]]
+    assert frames_in(group(frames, PARAMS)) == by_glass(of)
+
+
 def test_two_halves_of_a_glass_become_one_when_a_frame_shows_both() -> None:
     """The film is too busy for dirt on the right in two frames, and on the left in two others."""
     rng = np.random.default_rng(4)

@@ -21,6 +21,7 @@ from dustwatch.processing.learn import (
     learning_steps,
 )
 from dustwatch.processing.observe import observe
+from dustwatch.processing.particles import LifeParams
 from dustwatch.processing.planes import PlaneFile
 from dustwatch.processing.raster import probe
 from dustwatch.processing.residual import ResidualParams, decode
@@ -46,12 +47,17 @@ def cells(shape: tuple[int, ...]) -> np.ndarray:
 
 
 def learnt(
-    witnesses: Sequence[Witness], folder: Path, *, threads: int = 2, fixed: np.ndarray | None = None
+    witnesses: Sequence[Witness],
+    folder: Path,
+    *,
+    threads: int = 2,
+    fixed: np.ndarray | None = None,
+    params: LearnParams = PARAMS,
 ) -> GlassMap:
     codes = witnesses[0].codes
     fixed = cells((codes.height, codes.width)) if fixed is None else fixed
     folder.mkdir(exist_ok=True)
-    return learn(witnesses, fixed, PARAMS, folder, threads, lambda: None)
+    return learn(witnesses, fixed, params, folder, threads, lambda: None)
 
 
 def whole(plane: PlaneFile) -> np.ndarray:
@@ -166,6 +172,14 @@ def test_what_only_one_frame_shows_is_left_alone(tmp_path: Path) -> None:
     lives = whole(learnt(imagined(tmp_path, [False] * 3 + [True] + [False] * 4), tmp_path / "map").lives)
     assert lives[48, 32] == 255
     assert lives[48, 96] == 0
+
+
+@pytest.mark.parametrize(("fewest", "learnt_bits"), [(6, 0b0011_1111), (7, 0)])
+def test_what_too_few_frames_show_is_left_alone(tmp_path: Path, fewest: int, learnt_bits: int) -> None:
+    params = LearnParams(lives=LifeParams(fewest_frames=fewest))
+    lives = whole(learnt(imagined(tmp_path, [True] * 6 + [False] * 2), tmp_path / "map", params=params).lives)
+    assert lives[48, 32] == 255
+    assert lives[48, 96] == learnt_bits
 
 
 @pytest.mark.parametrize("count", [0, 1, MOST_FRAMES + 1])
