@@ -3,7 +3,7 @@
 In each tile the frames' residuals are laid over each other; where they agree, dirt is suspected (`evidence`). Each
 frame is filled there (`fill`), and what is missing against the fill is the dirt's density, without the bias of a
 background that the dirt itself has darkened. Its robust mean over the frames in which the particle is there
-(`particles`) is the map. Frames whose film is smooth at a place decide there.
+(`estimate`) is the map.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from .estimate import Dirt, SecondLook, estimate
 from .evidence import EvidenceParams, gather, suspects
 from .fill import fill
 from .fingerprint import CELL_PX
 from .image import in_order
-from .particles import LifeParams, accepted, amplitude, lives, odds
+from .particles import LifeParams
 from .planes import PlaneFile
 from .register import BEFORE_PX, MARGIN_PX, resample, split
 from .residual import UNKNOWN, ResidualParams, decode, texture
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .arrays import Mask, Plane
+    from .evidence import Frames
 
 MOST_FRAMES = 32
 """Frames that one map is learnt from: as many as a life has bits."""
@@ -39,10 +41,6 @@ DENSITY_STEP_D = 1e-4
 
 _TILE_PX = 256
 _FLIGHT_BYTES = 256 << 20
-_ROUNDS = 2
-_REWEIGHTINGS = 6
-_PLACE_PX = 16
-_BLIND_D = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,15 +78,6 @@ class GlassMap:
     dirty_px: int
 
 
-@dataclass(frozen=True, slots=True)
-class _Patch:
-    """What was learnt in one tile, without its halo."""
-
-    density: Plane
-    doubt: Plane
-    lives: npt.NDArray[np.uint32]
-
-
 def learning_steps(height: int, width: int) -> int:
     """How many times `learn` calls `step` for frames of this size."""
     return len(tiles(height, width, size=_TILE_PX, halo=0))
@@ -121,19 +110,20 @@ def learn(
     plan = tiles(height, width, size=_TILE_PX, halo=_halo_px(params))
     stack_bytes = len(witnesses) * (_TILE_PX + 2 * _halo_px(params)) ** 2 * 4 * 6
 
-    def work(tile: Tile) -> tuple[Tile, _Patch | None]:
+    def work(tile: Tile) -> tuple[Tile, Dirt | None]:
         return tile, _learn_tile(witnesses, fixed, params, tile)
 
     dirty = 0
-    for tile, patch in in_order(threads, stack_bytes, work, plan, flight_bytes=_FLIGHT_BYTES):
+    for tile, dirt in in_order(threads, stack_bytes, work, plan, flight_bytes=_FLIGHT_BYTES):
         step()
-        if patch is None:
+        if dirt is None:
             continue
-        top, left = tile.rows.start, tile.columns.start
-        files["density"].write(top, left, _steps(patch.density, np.int16))
-        files["doubt"].write(top, left, _steps(patch.doubt, np.uint16))
-        files["lives"].write(top, left, patch.lives)
-        dirty += int(np.count_nonzero(patch.lives))
+        corner = tile.rows.start, tile.columns.start
+        lives = dirt.lives[tile.inner]
+        files["density"].write(*corner, _steps(dirt.density[tile.inner], np.int16))
+        files["doubt"].write(*corner, _steps(dirt.doubt[tile.inner], np.uint16))
+        files["lives"].write(*corner, lives)
+        dirty += int(np.count_nonzero(lives))
     return GlassMap(files["density"], files["doubt"], files["lives"], dirty)
 
 
@@ -165,51 +155,34 @@ def align(witness: Witness, tile: Tile) -> tuple[Plane, Mask]:
     return resample(residual, known, fraction)
 
 
-def _learn_tile(witnesses: Sequence[Witness], fixed: Mask, params: LearnParams, tile: Tile) -> _Patch | None:
-    """Everything about one tile; None where its glass is clean."""
-    shape = (len(witnesses), *tile.shape)
-    residuals, known = np.empty(shape, np.float32), np.empty(shape, np.bool_)
-    for k, witness in enumerate(witnesses):
-        residuals[k], known[k] = align(witness, tile)
-    busy = np.stack([texture(r, k, params.residual) for r, k in zip(residuals, known, strict=True)])
+def _learn_tile(witnesses: Sequence[Witness], fixed: Mask, params: LearnParams, tile: Tile) -> Dirt | None:
+    """The dirt in one tile, halo included; None where its glass is clean."""
+    residuals, known = (np.stack(planes) for planes in zip(*(align(one, tile) for one in witnesses), strict=True))
     scenes = np.array([witness.scene for witness in witnesses])
+    busy = _textures(residuals, known, params.residual)
     by_scene = np.argsort(scenes, kind="stable")
     evidence = gather(residuals[by_scene], busy[by_scene], known[by_scene], scenes[by_scene])
     margin_px = round(params.residual.background_px / 4)  # how far the soft rim of a particle is followed
     mask = suspects(evidence, params.evidence, margin_px) & ~_spread(fixed, tile)
     if not mask[tile.inner].any():
         return None
-    labels, count = ndimage.label(mask, np.ones((3, 3), np.bool_))
-    label = labels[mask].astype(np.intp) - 1
-
-    missing = (residuals - fill(residuals, mask))[:, mask]
-    trusted = known & ~mask
-    deviation = np.stack([texture(r, t, params.residual)[mask] for r, t in zip(residuals, trusted, strict=True)])
-    seen = np.stack([k if k.all() else ndimage.binary_erosion(k, iterations=2) for k in known])[:, mask]
-    deviation[~seen] = _BLIND_D
-
-    places = _places(label, mask)
-    shape_of = np.maximum(evidence.density[mask], np.float32(1e-4))
-    density = (amplitude(missing, shape_of, deviation, label, count)[label] * shape_of).astype(np.float32)
-    for _ in range(_ROUNDS):
-        ratios = odds(missing, density, deviation, label, count)
-        there = lives(ratios, params.lives)
-        density, doubt = _robust_mean(missing, deviation, there[:, label] & seen, places)
-    ratios = odds(missing, density, deviation, label, count)
-    there = lives(ratios, params.lives) & accepted(ratios, there, scenes, params.lives)
-    sure = _standing_out(density, doubt, mask)
-    # What is not well known is worth less: the estimate that has the least expected error.
-    density *= density**2 / (density**2 + 2 * doubt**2)
-    bits = (there[:, label].astype(np.uint32) << np.arange(len(witnesses), dtype=np.uint32)[:, None]).sum(
-        axis=0, dtype=np.uint32
+    second_look = SecondLook(
+        mask,
+        missing=(residuals - fill(residuals, mask))[:, mask],
+        deviation=_textures(residuals, known & ~mask, params.residual)[:, mask],
+        seen=_clear_of_unknown(known)[:, mask],
+        scenes=scenes,
     )
-    bits[~sure] = 0
-    if not bits.any():
-        return None
-    out = [_scatter(values * (bits > 0), mask)[tile.inner] for values in (density, doubt)]
-    life = np.zeros(mask.shape, np.uint32)
-    life[mask] = bits
-    return _Patch(out[0], out[1], life[tile.inner])
+    return estimate(second_look, evidence.density[mask], params.lives)
+
+
+def _textures(residuals: Frames, trusted: npt.NDArray[np.bool_], params: ResidualParams) -> Frames:
+    return np.stack([texture(one, where, params) for one, where in zip(residuals, trusted, strict=True)])
+
+
+def _clear_of_unknown(known: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
+    """Where resampling has not seen any unknown pixel, (frames, rows, columns)."""
+    return np.stack([one if one.all() else ndimage.binary_erosion(one, iterations=2) for one in known])
 
 
 def _spread(cells: Mask, tile: Tile) -> Mask:
@@ -219,56 +192,3 @@ def _spread(cells: Mask, tile: Tile) -> Mask:
         return np.minimum(np.arange(span.low, span.high) // CELL_PX, count - 1)
 
     return cells[np.ix_(pixels(tile.rows, cells.shape[0]), pixels(tile.columns, cells.shape[1]))]
-
-
-def _scatter(values: npt.NDArray[np.float32], mask: Mask) -> Plane:
-    plane = np.zeros(mask.shape, np.float32)
-    plane[mask] = values
-    return plane
-
-
-def _robust_mean(
-    missing: npt.NDArray[np.float32],
-    deviation: npt.NDArray[np.float32],
-    usable: Mask,
-    places: npt.NDArray[np.intp],
-) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
-    """Mean of `missing` (frames, pixels) over the frames that are `usable`, and its deviation.
-
-    Iteratively re-weighted from the median: a frame that disagrees with the others over a whole place, because an edge
-    of its film passes there, hardly counts there. `places` (pixels) numbers them.
-    """
-    usable = np.where(usable.any(axis=0), usable, True)
-    mean = _masked_median(missing, usable)
-    area = np.bincount(places)
-    for _ in range(_REWEIGHTINGS):
-        error = (missing - mean) ** 2
-        around = np.stack([(np.bincount(places, e) / area)[places] for e in error])
-        weight = usable / (around + np.float32(0.02) * deviation**2 + np.float32(2e-5))
-        total = weight.sum(axis=0)
-        mean = (weight * missing).sum(axis=0) / total
-    return mean.astype(np.float32), (1 / np.sqrt(total)).astype(np.float32)
-
-
-def _places(label: npt.NDArray[np.intp], mask: Mask) -> npt.NDArray[np.intp]:
-    """Number the places of the mask's pixels, (pixels): squares of a particle, so that each is of one piece of dirt."""
-    rows, columns = (axis // _PLACE_PX for axis in np.nonzero(mask))
-    squares = (label * mask.shape[0] + rows) * mask.shape[1] + columns
-    return np.unique(squares, return_inverse=True)[1].reshape(-1)
-
-
-def _standing_out(density: npt.NDArray[np.float32], doubt: npt.NDArray[np.float32], mask: Mask) -> Mask:
-    """Which pixels of the mask, (pixels), are dirt and not the noise around it.
-
-    They darken, and hang together with a core.
-    """
-    smooth, spread = (ndimage.gaussian_filter(_scatter(values, mask), 1.0) for values in (density, doubt))
-    rim = mask & (_scatter(density, mask) > 0) & (smooth > spread)
-    labels, count = ndimage.label(rim)
-    cores = ndimage.maximum(smooth / np.maximum(spread, np.float32(1e-6)), labels, np.arange(count + 1)) > 4
-    cores[0] = False
-    return np.asarray(cores[labels][mask])
-
-
-def _masked_median(values: npt.NDArray[np.float32], there: Mask) -> npt.NDArray[np.float32]:
-    return np.asarray(np.nanmedian(np.where(there, values, np.float32(np.nan)), axis=0), np.float32)

@@ -52,3 +52,9 @@ def test_noise_is_the_mean_over_channels() -> None:
     one = division_noise(np.array([[10], [200]], np.uint8), Tone(), 255, 0.01)
     both = division_noise(np.array([[10, 200]], np.uint8), Tone(), 255, 0.01)
     assert both == pytest.approx([one.mean()])
+
+
+def test_an_inverted_positive_is_noisiest_where_it_is_light() -> None:
+    tone = Tone(dirt="brightens")
+    deviation = division_noise(np.array([[2000], [20000], [60000]], np.uint16), tone, 65535, 0.01)
+    assert (np.diff(deviation) > 0).all()

@@ -1,0 +1,129 @@
+"""The density of suspected dirt and its lives, from what each frame misses against the film that is guessed there.
+
+How dense a particle is and in which frames it lies on the glass depend on each other, so they are found in turns. The
+mean over frames is robust: it is weighted by the inverse of each frame's own disagreement with the others, place by
+place, so frames whose film is smooth at a place decide there (iteratively re-weighted least squares with Cauchy-like
+weights; Holland and Welsch, *Robust regression using iteratively reweighted least-squares*, 1977).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from scipy import ndimage
+
+from .particles import LifeParams, Samples, accepted, amplitude, lives, odds
+
+if TYPE_CHECKING:
+    from .arrays import Mask, Plane
+
+_ROUNDS = 2
+_REWEIGHTINGS = 6
+_PLACE_PX = 16
+_BLIND_D = 10.0
+_LEAST_D = 2e-4
+_CORE = 4.0
+"""How many times its doubt the density of a particle must be somewhere."""
+
+Number = TypeVar("Number", bound=np.generic)
+
+Values = npt.NDArray[np.float32]
+"""(pixels): values at the pixels of a mask, row after row."""
+
+
+@dataclass(frozen=True, slots=True)
+class SecondLook:
+    """What the frames show under the `mask` (rows, columns) of suspected dirt.
+
+    `missing` (frames, pixels) is the density in D that stands out over the film guessed there, `deviation` the error of
+    that guess, `seen` where the frame shows anything at all; `scenes` (frames) numbers the scenes.
+    """
+
+    mask: Mask
+    missing: Samples
+    deviation: Samples
+    seen: Mask
+    scenes: npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Dirt:
+    """Density and doubt in D, and lives as a bit a frame, each (rows, columns); 0 where there is no dirt."""
+
+    density: Plane
+    doubt: Plane
+    lives: npt.NDArray[np.uint32]
+
+
+def estimate(look: SecondLook, guess: Values, params: LifeParams) -> Dirt | None:
+    """The dirt under the mask, None if there is none after all. `guess` (pixels): its density in D at first sight."""
+    labels, count = ndimage.label(look.mask, np.ones((3, 3), np.bool_))
+    label = labels[look.mask].astype(np.intp) - 1
+    places = _places(label, look.mask)
+    deviation = np.where(look.seen, look.deviation, np.float32(_BLIND_D))
+    shape = np.maximum(guess, np.float32(1e-4))
+    density = (amplitude(look.missing, shape, deviation, label, count)[label] * shape).astype(np.float32)
+    for _ in range(_ROUNDS):
+        there = lives(odds(look.missing, density, deviation, label, count), params)
+        density, doubt = _robust_mean(look.missing, deviation, there[:, label] & look.seen, places)
+    ratios = odds(look.missing, density, deviation, label, count)
+    there = lives(ratios, params)
+    there &= accepted(ratios, there, look.scenes, params)
+    dirty = there[:, label] & _standing_out(density, doubt, look.mask)
+    if not dirty.any():
+        return None
+    # What is not well known is worth less: the estimate that has the least expected error.
+    density *= density**2 / (density**2 + 2 * doubt**2)
+    bits = (dirty.astype(np.uint32) << np.arange(len(dirty), dtype=np.uint32)[:, None]).sum(axis=0, dtype=np.uint32)
+    ever = bits > 0
+    return Dirt(_scatter(density * ever, look.mask), _scatter(doubt * ever, look.mask), _scatter(bits, look.mask))
+
+
+def _places(label: npt.NDArray[np.intp], mask: Mask) -> npt.NDArray[np.intp]:
+    """Number the places of the mask's pixels, (pixels): squares of a particle, so that each is of one piece of dirt."""
+    rows, columns = (axis // _PLACE_PX for axis in np.nonzero(mask))
+    squares = (label * mask.shape[0] + rows) * mask.shape[1] + columns
+    return np.unique(squares, return_inverse=True)[1].reshape(-1)
+
+
+def _robust_mean(
+    missing: Samples, deviation: Samples, usable: Mask, places: npt.NDArray[np.intp]
+) -> tuple[Values, Values]:
+    """Mean of `missing` over the frames that are `usable`, (frames, pixels) both, and its deviation.
+
+    Re-weighted from the median: a frame that disagrees with the others over a whole place, because an edge of its film
+    passes there, hardly counts there. Where no frame is usable, all are.
+    """
+    usable = np.where(usable.any(axis=0), usable, True)
+    mean: Values = np.nanmedian(np.where(usable, missing, np.float32(np.nan)), axis=0)
+    area = np.bincount(places)
+    for _ in range(_REWEIGHTINGS):
+        error = (missing - mean) ** 2
+        around = np.stack([(np.bincount(places, one) / area)[places] for one in error])
+        weight = usable / (around + np.float32(0.02) * deviation**2 + np.float32(2e-5))
+        total = weight.sum(axis=0)
+        mean = (weight * missing).sum(axis=0) / total
+    return mean.astype(np.float32), (1 / np.sqrt(total)).astype(np.float32)
+
+
+def _standing_out(density: Values, doubt: Values, mask: Mask) -> Mask:
+    """Which pixels of the mask, (pixels), are dirt and not the noise around it.
+
+    They darken, and hang together with a core.
+    """
+    smooth, spread = (ndimage.gaussian_filter(_scatter(values, mask), 1.0) for values in (density, doubt))
+    rim = mask & (_scatter(density, mask) > _LEAST_D) & (smooth > spread)
+    labels, count = ndimage.label(rim)
+    cores = ndimage.maximum(smooth / np.maximum(spread, np.float32(1e-6)), labels, np.arange(count + 1)) > _CORE
+    cores[0] = False
+    return np.asarray(cores[labels][mask])
+
+
+def _scatter(values: npt.NDArray[Number], mask: Mask) -> npt.NDArray[Number]:
+    """Values at the pixels of a mask as a plane, 0 elsewhere."""
+    plane = np.zeros(mask.shape, values.dtype)
+    plane[mask] = values
+    return plane
