@@ -46,7 +46,9 @@ class DefectList:
         first = len(self._found)
         if count:
             areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]
-            peaks = ndimage.maximum(density, labels, np.arange(1, count + 1))
+            # As ndimage.maximum, which would sort the whole band for it.
+            peaks = np.full(count, -np.inf, np.float32)
+            np.maximum.at(peaks, labels[changed] - 1, density[changed])
             fills = np.bincount(labels[filled], minlength=count + 1)[1:]
             boxes = ndimage.find_objects(labels)
             for (rows, columns), area, peak, fill in zip(boxes, areas, peaks, fills, strict=True):

@@ -28,6 +28,7 @@ CELL_PX = 32
 """The film is summed up in cells of this size."""
 
 _CELL_POINTS = 6
+_OPAQUE_D = 2.5
 _PX_PER_POINT = 1440
 _BINS_PER_PX = 2
 _TILE_PX = 512
@@ -247,9 +248,10 @@ def fixed_cells(films: npt.NDArray[np.float32], same_film_d: float) -> Mask:
     """Cells (rows, columns) that show the same film in all of `films` (frames, rows, columns): they tell nothing.
 
     Holder edges, rebate and its text stay as dirt does. They lie along the border, so what does not change there is
-    widened by one cell, for the edge itself.
+    widened by one cell, for the edge itself. What no light comes through in any frame is a holder, too, however much its
+    density varies with the scanner's noise.
     """
-    still = np.ptp(films, axis=0) < same_film_d
+    still = (np.ptp(films, axis=0) < same_film_d) | (films.min(axis=0) > _OPAQUE_D)
     labels, _ = ndimage.label(still)
     rim = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
     along_border = np.isin(labels, rim[rim > 0])

@@ -102,7 +102,6 @@ def test_unrelated_scans_of_real_film(profile: str, tmp_path: Path) -> None:
     assert_left_alone(sorted(quarters.iterdir()), tmp_path, "--profile", profile)
 
 
-@pytest.mark.xfail(reason="an opaque holder is too noisy to be seen to stay", strict=True)
 def test_holder_and_rebate_are_left_alone_also_on_dirty_glass(tmp_path: Path) -> None:
     params = RollParams(frames=8, fixtures=("holder edge", "rebate text"), seed=5, **SMALL)
     paths = scans(tmp_path, params, landscape(5))
