@@ -248,8 +248,8 @@ def fixed_cells(films: npt.NDArray[np.float32], same_film_d: float) -> Mask:
     """Cells (rows, columns) that show the same film in all of `films` (frames, rows, columns): they tell nothing.
 
     Holder edges, rebate and its text stay as dirt does. They lie along the border, so what does not change there is
-    widened by one cell, for the edge itself. What no light comes through in any frame is a holder, too, however much its
-    density varies with the scanner's noise.
+    widened by one cell, for the edge itself. What no light comes through in any frame is a holder, too, however much
+    its density varies with the scanner's noise.
     """
     still = (np.ptp(films, axis=0) < same_film_d) | (films.min(axis=0) > _OPAQUE_D)
     labels, _ = ndimage.label(still)
