@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import resource
 from collections import Counter
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -16,7 +16,6 @@ from .errors import ExitCode, ServiceError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
     from types import TracebackType
 
     from .frame import Outcome
@@ -98,9 +97,18 @@ def _summary(outcomes: Sequence[Outcome], job: Job) -> str:
 def _as_json(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     return {
         "schema": 1,
-        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak_memory_bytes": _peak_memory_bytes(),
         "frames": [_frame_as_json(outcome) for outcome in outcomes],
     }
+
+
+def _peak_memory_bytes() -> int:
+    """Peak of the memory that this program has held.
+
+    Not getrusage's: that counts what the parent held when it started us.
+    """
+    status = Path("/proc/self/status").read_text()
+    return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmHWM:"))
 
 
 def _frame_as_json(outcome: Outcome) -> dict[str, Any]:

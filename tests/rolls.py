@@ -6,8 +6,10 @@ import ctypes
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +32,13 @@ SMALL: dict[str, Any] = {"height": 480, "width": 720, "scale": 0.6, "particles":
 
 TINY: dict[str, Any] = {"height": 320, "width": 480, "scale": 0.6, "particles": 40}
 """The same where it does not matter how well they are cleaned."""
+
+
+STRIP_ROWS = 64
+SPECKS = 6
+DIRTY_COLUMNS = 600
+SPECK = 10 ** -(0.3 * np.exp(-((np.mgrid[-9:10, -9:10] / 3.0) ** 2).sum(axis=0))).astype(np.float32)
+CAST = np.array([1.0, 0.75, 0.55], np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +123,46 @@ def _write(
 def write_tiff(path: Path, scan: Scan, **options: Any) -> None:
     photometric = "rgb" if scan.ndim == 3 else "minisblack"
     tifffile.imwrite(path, scan, **{"photometric": photometric, "metadata": None} | options)
+
+
+def write_large_pair(folder: Path, megapixels: float) -> None:
+    """Write two uncompressed 16-bit frames of 3:2 strip by strip, in little memory.
+
+    The dirt is all on the left: only there it costs time, and everywhere it would not cost more memory.
+    """
+    folder.mkdir(parents=True)
+    rows = round((megapixels * 1e6 / 1.5) ** 0.5 / STRIP_ROWS) * STRIP_ROWS
+    columns = round(rows * 1.5)
+    for number in range(2):
+        path = folder / f"frame-{number + 1}.tif"
+        tifffile.imwrite(path, shape=(rows, columns, 3), dtype=np.uint16, photometric="rgb", metadata=None)
+        with tifffile.TiffFile(path) as file:
+            start = file.pages[0].dataoffsets[0]
+        film, glass = np.random.default_rng((2, number)), np.random.default_rng(1)
+        grain = film.normal(0, 250, (STRIP_ROWS, columns, 1)).astype(np.float32)
+        across = np.linspace(0.8, 1.2 + 0.2 * number, columns, dtype=np.float32)[:, None]
+        with path.open("r+b") as raw:
+            raw.seek(start)
+            for top in range(0, rows, STRIP_ROWS):
+                light = 20000 * across * (1 - (number - 0.5) * top / rows)
+                strip = light + np.roll(grain, int(film.integers(columns)), axis=1)
+                for _ in range(SPECKS):
+                    at, left = glass.integers((STRIP_ROWS - SPECK.shape[0], DIRTY_COLUMNS - SPECK.shape[1]))
+                    strip[at : at + SPECK.shape[0], left : left + SPECK.shape[1], 0] *= SPECK ** glass.uniform(0.3, 2)
+                raw.write((strip * CAST).astype(np.uint16).tobytes())
+
+
+def peak_of_clean(megapixels: float, work: Path) -> tuple[int, float]:
+    """Peak memory in bytes and wall time in s of ``clean`` on two threads over a large pair, which is cleaned."""
+    write_large_pair(work / "scans", megapixels)
+    report = work / "report.json"
+    started = time.perf_counter()
+    result = clean(work / "scans", work / "clean", "--threads", "2", "--json", report)
+    seconds = time.perf_counter() - started
+    assert "2 cleaned, 1 glass" in result.out
+    shutil.rmtree(work / "scans")
+    shutil.rmtree(work / "clean")
+    return json.loads(report.read_text())["peak_memory_bytes"], seconds
 
 
 # --- what a run left ----------------------------------------------------------------------------------------
