@@ -78,6 +78,7 @@ def _clean_waiting(
     """Learn from all frames of the roll, and clean those that are waiting."""
     frames, broken = observe_all(known, job.profile, folder, job.threads, progress)
     yield from broken
+    step = progress("Cleaning", sum(frame.arrival in waiting for frame in frames))
     for glass in find_glasses(frames, job.profile.match):
         for run in glass.runs():
             if waiting.isdisjoint(frames[member.frame].arrival for member in run):
@@ -89,7 +90,6 @@ def _clean_waiting(
             wanted = [member.frame for member in here if frames[member.frame].arrival in waiting]
             if wanted:
                 verdict = learn_glass(glass, here, frames, job.profile, folder, job.threads, progress)
-                step = progress("Cleaning", len(wanted))
                 for number in wanted:
                     yield clean_frame(number, frames[number], verdict, job.profile, roll, output, job.threads)
                     step()

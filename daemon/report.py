@@ -47,8 +47,10 @@ class Reporter:
         self._bars.stop()
 
     def progress(self, stage: str, steps: int) -> Step:
-        """A bar for a stage; see `dustwatch.daemon.progress`."""
-        task = self._bars.add_task(stage, total=steps)
+        """Show a bar for a stage, or make it longer if there is one; see `dustwatch.daemon.progress`."""
+        known = next((task for task in self._bars.tasks if task.description == stage), None)
+        task = known.id if known else self._bars.add_task(stage, total=0)
+        self._bars.update(task, total=(known.total or 0) + steps if known else steps)
         return lambda: self._bars.advance(task)
 
     def finish(self, cleaned: Cleaned, job: Job, report: Path | None) -> None:
