@@ -66,8 +66,12 @@ class FrameDirt:
 class CleanReport:
     """What was changed in a frame."""
 
-    changed_px: int
     defects: tuple[Defect, ...]
+
+    @property
+    def changed_px(self) -> int:
+        """How many pixels differ from the file; each belongs to one defect."""
+        return sum(defect.area_px for defect in self.defects)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,19 +112,16 @@ def clean(
         np.dtype(np.uint8),
     )
     scratch.create()
-    changed_px = 0
 
     def work(job: tuple[Span, Scan]) -> _Repaired:
         return _repair_band(*job, info, dirt, tone, residual, params)
 
     def repaired() -> Iterator[Band]:
-        nonlocal changed_px
         with open_rows(info, threads) as rows:
             jobs = ((span, rows.read(span.low, span.high)) for span in plan)
             for band in in_order(threads, band_bytes, work, jobs):
                 defects.add(band.start, band.changed, band.density, band.filled)
                 scratch.write(band.start, 0, band.changed.astype(np.uint8) * np.uint8(255))
-                changed_px += int(np.count_nonzero(band.changed))
                 yield Band(band.start, band.rows, np.asarray(band.changed.any(axis=1)))
 
     try:
@@ -129,7 +130,7 @@ def clean(
         write_mask(mask_destination, info.height, info.width, masks)
     finally:
         scratch.path.unlink(missing_ok=True)
-    return CleanReport(changed_px, defects.finish())
+    return CleanReport(defects.finish())
 
 
 def dirt_in_frame(dirt: FrameDirt, rows: Span, width: int) -> tuple[Plane, Plane]:
@@ -186,7 +187,7 @@ def _repair_band(
 
 
 def _halo_px(residual: ResidualParams) -> int:
-    return round(1.7 * residual.background_px) + 16
+    return residual.texture_px + 16
 
 
 def _repair(

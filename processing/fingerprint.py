@@ -36,7 +36,7 @@ _TILE_PX = 512
 Value = TypeVar("Value", bound=np.generic)
 
 Points = npt.NDArray[np.float32]
-"""(n, 3): row, column, and height above the surroundings in units of the local texture, ordered by row."""
+"""(n, 3): row, column, and contrast in units of the local texture unless said otherwise; ordered by row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ class Match:
 
 def fingerprint(codes: PlaneFile, film: Plane, params: ResidualParams) -> Fingerprint:
     """The signature of the frame whose coded residual is `codes` and whose film densities by cell are `film`."""
-    halo = round(1.7 * params.background_px) + 20
+    halo = params.texture_px + 20
     found: list[list[Points]] = [[], []]
     busy = np.empty_like(film)
     for tile in tiles(codes.height, codes.width, size=_TILE_PX, halo=halo):
@@ -156,12 +156,12 @@ def _strongest(points: Points, most: int) -> Points:
     return best[np.lexsort((best[:, 1], best[:, 0]))]
 
 
-def match(first: Points, second: Points, area: int, search_px: float) -> Match:
+def match(first: Points, second: Points, area: int, search_px: int) -> Match:
     """How often points of `second` lie where points of `first` do, at the best offset up to `search_px`.
 
     Both ordered by row, on `area` pixels. Score and hits are 0 where nothing coincides.
     """
-    bins = 2 * (int(search_px) * _BINS_PER_PX) + 3
+    bins = 2 * search_px * _BINS_PER_PX + 3
     votes = np.zeros((bins, bins), np.int64)
     _vote(first, second, votes)
     around = ndimage.uniform_filter(votes.astype(np.float64), 3, mode="constant") * 9

@@ -128,7 +128,7 @@ def learn(
 
 
 def _halo_px(params: LearnParams) -> int:
-    return max(round(1.7 * params.residual.background_px) + 8, 40)
+    return max(params.residual.texture_px + 8, 40)
 
 
 def _steps(plane: Plane, kind: type[np.int16] | type[np.uint16]) -> npt.NDArray[np.int16] | npt.NDArray[np.uint16]:

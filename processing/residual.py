@@ -61,6 +61,11 @@ class ResidualParams:
         """Blocks around a pixel that its background depends on, in each direction."""
         return math.ceil(3 * self.background_px / BLOCK_PX) + 2
 
+    @property
+    def texture_px(self) -> int:
+        """Pixels around a pixel that its `texture` depends on, in each direction."""
+        return round(1.7 * self.background_px)
+
 
 def mean_density(scan: Scan, colours: int, tone: Tone, maximum: int) -> tuple[Plane, Mask]:
     """Mean density in D over the first `colours` channels, and where it is known: no channel clipped.
@@ -173,7 +178,7 @@ def texture(residual: Plane, trusted: Mask, params: ResidualParams) -> Plane:
     Taken as 1.25 times the mean modulus (their ratio for a Gaussian) of the `trusted` pixels in a box of 3.4
     `background_px`, plus 0.003 D that no film falls below. Where less than 2 % of the box is trusted it is 10 D.
     """
-    size = 2 * round(1.7 * params.background_px) + 1
+    size = 2 * params.texture_px + 1
     share = ndimage.uniform_filter(trusted.astype(np.float32), size, mode="nearest")
     modulus = ndimage.uniform_filter(np.where(trusted, np.abs(residual), np.float32(0)), size, mode="nearest")
     busy = np.float32(1.25) * modulus / np.maximum(share, np.float32(1e-3)) + np.float32(0.003)
