@@ -53,10 +53,8 @@ T = TypeVar("T")
 class _Result:
     """What is known of a frame after it has been cleaned."""
 
-    name: str
     true_glass: int
     found_glass: str
-    status: str
     figures: Figures
     exhibit: Exhibit | None
 
@@ -114,7 +112,8 @@ def _prepare(folder: Path) -> tuple[Path, Path]:
     scans, clean = folder / "scans", folder / "clean"
     try:
         for old in (scans, clean):
-            shutil.rmtree(old, ignore_errors=not old.exists())
+            if old.exists():
+                shutil.rmtree(old)
         scans.mkdir(parents=True)
         mark.touch()
     except OSError as error:
@@ -192,7 +191,7 @@ def _measure(roll: Roll, index: int, scans: Path, output: Path, shown: bool) -> 
                 f"{taken.psnr_scan_db:.1f} dB before, {taken.psnr_db:.1f} dB after"
             ),
         )
-    return _Result(name, truth.glass_id, str(receipt["glass_id"]), receipt["status"], taken, exhibit)
+    return _Result(truth.glass_id, str(receipt["glass_id"]), taken, exhibit)
 
 
 def _table(results: list[_Result]) -> Table:

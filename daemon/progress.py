@@ -10,8 +10,3 @@ Step: TypeAlias = Callable[[], None]
 
 Progress: TypeAlias = Callable[[str, int], Step]
 """(name of the stage, its number of steps) -> what to call after each step."""
-
-
-def silent(_stage: str, _steps: int) -> Step:
-    """Show nothing."""
-    return lambda: None

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
 
 from .fingerprint import (
     Fingerprint,
@@ -34,10 +33,9 @@ _FEWEST = 6
 
 @dataclass(frozen=True, slots=True)
 class Landmarks:
-    """Points of the glass (n, 3): row, column, contrast in D; ordered by row. `films` are those of its frames."""
+    """Points of the glass, on the grid on which its frames have their offsets; contrast in D."""
 
     points: Points
-    films: npt.NDArray[np.float32]
 
 
 def landmarks(members: Sequence[tuple[Fingerprint, tuple[float, float]]], params: MatchParams) -> Landmarks:
@@ -47,11 +45,10 @@ def landmarks(members: Sequence[tuple[Fingerprint, tuple[float, float]]], params
     """
     scenes = number_scenes([one for one, _ in members], params)
     witnesses = [members[scenes.index(scene)] for scene in range(max(scenes) + 1)]
-    films = np.stack([one.film for one, _ in witnesses])
-    telling = ~fixed_cells(films, params.same_film_d)
+    telling = ~fixed_cells(np.stack([one.film for one, _ in witnesses]), params.same_film_d)
     seen = np.zeros((0, 4), np.float64)  # row, column, contrast, hits
     for one, offset in witnesses:
-        points = _in_density(one)[:, :3] - np.array([*offset, 0], np.float32)
+        points = _in_density(one) - np.array([*offset, 0], np.float32)
         points = in_cells(points, telling)
         pairs = coincide(seen[:, :3].astype(np.float32), points, (0.0, 0.0), _RADIUS_PX)
         old, new = pairs[:, 0], pairs[:, 1]
@@ -62,7 +59,7 @@ def landmarks(members: Sequence[tuple[Fingerprint, tuple[float, float]]], params
         seen = np.concatenate([seen, np.column_stack([fresh, np.ones(len(fresh))])])
         seen = seen[np.lexsort((seen[:, 1], seen[:, 0]))]
     needed = 2 + len(witnesses) // 6
-    return Landmarks(seen[seen[:, 3] >= needed, :3].astype(np.float32), films)
+    return Landmarks(seen[seen[:, 3] >= needed, :3].astype(np.float32))
 
 
 def number_scenes(frames: Sequence[Fingerprint], params: MatchParams) -> list[int]:
