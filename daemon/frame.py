@@ -101,7 +101,8 @@ def _adapter() -> TypeAdapter[Receipt]:
 class Outcome:
     """How a frame came out: with a receipt, or with the error that kept it from one.
 
-    `skipped` says that nothing was written, because an earlier run had done it. `seconds` are by stage of the work.
+    `skipped` says that nothing was written: an earlier run had done it (its receipt is then here), or this was a dry
+    run. `seconds` are by stage of the work.
     """
 
     arrival: Arrival

@@ -27,14 +27,15 @@ class Reporter:
     """Shows progress on stderr, on a terminal only, and the summary on stdout."""
 
     def __init__(self) -> None:
+        console = Console(stderr=True)
         self._bars = Bars(
             TextColumn("{task.description:<18}"),
             BarColumn(bar_width=40),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
-            disable=not Console(stderr=True).is_terminal,
+            console=console,
+            disable=not console.is_terminal,
         )
 
     def __enter__(self) -> Reporter:

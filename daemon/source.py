@@ -73,7 +73,7 @@ def find(paths: Sequence[Path], output: Path) -> Found:
             _refuse_inside(output, path)
             _walk(path, search)
         else:
-            _take(Arrival(path, PurePosixPath(path.name)), mode, search)
+            _take(Arrival.of(path), mode, search)
     if not search.arrivals and not search.failures:
         looked_for = ", ".join(f"*{suffix}" for suffix in SUFFIXES)
         where = ", ".join(map(str, paths))
@@ -115,7 +115,7 @@ def _mode(path: Path) -> int:
         what = "a link to a file that is gone" if path.is_symlink() else "no such file or folder"
         raise ServiceError(f"{path}: {what}; check the spelling", ExitCode.USAGE) from error
     except OSError as error:
-        raise ServiceError(f"{path}: cannot be reached: {error.strerror}", ExitCode.USAGE) from error
+        raise ServiceError(f"{path}: cannot be reached: {error.strerror}; {_CHECK}", ExitCode.USAGE) from error
 
 
 def _walk(root: Path, search: _Search) -> None:

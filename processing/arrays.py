@@ -18,7 +18,7 @@ Plane: TypeAlias = npt.NDArray[np.float32]
 """(rows, columns), a density in D unless the name says otherwise."""
 
 Planes: TypeAlias = npt.NDArray[np.float32]
-"""(rows, columns, channels) densities in D, or (frames, rows, columns) where the name says frames."""
+"""(rows, columns, channels), linear light 0..1 unless the name says otherwise."""
 
 Mask: TypeAlias = npt.NDArray[np.bool_]
 """(rows, columns), True where something holds."""

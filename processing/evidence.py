@@ -1,7 +1,7 @@
 """Where several frames agree that the glass is dark: an inverse-variance weighted, clipped sum of residuals.
 
-Smooth frames speak louder than busy ones, but no single frame is enough: every frame's share is capped, and what is
-left without the loudest must still be significant. One leaf in one frame is no dirt.
+Smooth frames speak louder than busy ones, but no single frame is enough: every residual is clipped, and what is left
+without the loudest scene must still be significant. One leaf in one frame is no dirt.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class EvidenceParams:
 class Evidence:
     """What the frames say together, each (rows, columns).
 
-    Their significance with and without the loudest frame, and the weighted mean residual in D.
+    Their significance with and without the loudest scene, and the weighted mean residual in D.
     """
 
     significance: Plane

@@ -54,10 +54,10 @@ def observe(info: ImageInfo, tone: Tone, params: ResidualParams, destination: Pa
 
     def code(job: tuple[_Band, Plane, int]) -> tuple[Span, Codes, Plane]:
         band, around, above = job
-        film = background(around, params)
+        low_pass = background(around, params)
         first = above // BLOCK_PX
-        cells = _cell_means(film[first : first + len(band.blocks)])
-        return band.span, encode(band.density, band.known, film, above), cells
+        cells = _cell_means(low_pass[first : first + len(band.blocks)])
+        return band.span, encode(band.density, band.known, low_pass, above), cells
 
     with open_rows(info, threads) as rows:
         jobs = ((span, rows.read(span.start, span.stop)) for span in plan)

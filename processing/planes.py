@@ -37,7 +37,7 @@ class PlaneFile:
         return out
 
     def window(self, top: int, left: int, shape: tuple[int, int], outside: int) -> npt.NDArray[Any]:
-        """The rectangle of `shape` (rows, columns) at `top`, `left`, which may lie `outside` the plane in part."""
+        """The rectangle of `shape` (rows, columns) at `top`, `left`; what of it lies beyond the plane is `outside`."""
         out = np.full(shape, outside, self.dtype)
         low, high = max(top, 0), min(top + shape[0], self.height)
         first, last = max(left, 0), min(left + shape[1], self.width)
@@ -46,7 +46,10 @@ class PlaneFile:
         return out
 
     def write(self, top: int, left: int, values: npt.NDArray[Any]) -> None:
-        """Write `values` with its first row and column at `top`, `left`. OSError where the disk is full."""
+        """Write `values` (rows, columns) with the first at `top`, `left`.
+
+        All must lie inside the plane (ValueError). Raises OSError where the disk is full.
+        """
         self._transfer(os.pwritev, os.O_WRONLY, np.ascontiguousarray(values, self.dtype), top, left)
 
     def _transfer(self, move: Any, flags: int, block: npt.NDArray[Any], top: int, left: int) -> None:

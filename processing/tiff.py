@@ -193,7 +193,7 @@ def probe(path: Path) -> ImageInfo:
 def pieces(info: ImageInfo, threads: int) -> Generator[Scan, None, None]:
     """Yield all rows in order, in pieces of (n, width, samples), native byte order; some are read-only."""
     layout = _same(info)
-    with path_open(info.path) as source:
+    with _open_unbuffered(info.path) as source:
         if layout.compression == NONE:
             yield from _stored_rows(source, layout)
         elif layout.streamed:
@@ -309,7 +309,7 @@ class _Structure:
 
 def read_layout(path: Path) -> Layout:
     """Find out where and how the first page is stored. Raises UnsupportedImage or DamagedImage."""
-    with path_open(path) as file:
+    with _open_unbuffered(path) as file:
         structure = _Structure(file)
         info = _supported(path, structure)
         compression, predictor = structure.first(COMPRESSION, NONE), structure.first(PREDICTOR, 1)
@@ -424,7 +424,7 @@ def _same(info: ImageInfo) -> Layout:
 # --- reading ------------------------------------------------------------------------------------------------
 
 
-def path_open(path: Path) -> IO[bytes]:
+def _open_unbuffered(path: Path) -> IO[bytes]:
     """Open for `os.pread`: no buffer of Python's in between."""
     return path.open("rb", buffering=0)
 
@@ -602,7 +602,7 @@ Encoded: TypeAlias = (
 
 def _rewrite_strips(layout: Layout, destination: Path, bands: Iterable[Band], threads: int) -> None:
     space = _Space(layout)
-    with path_open(layout.info.path) as source, destination.open("w+b", buffering=0) as target:
+    with _open_unbuffered(layout.info.path) as source, destination.open("w+b", buffering=0) as target:
         _copy_rest(layout, space, source, target)
         if layout.streamed:
             encoded = _deflated_strips(layout, bands, destination.parent)
