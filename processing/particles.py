@@ -31,12 +31,12 @@ class LifeParams:
     """How dirt comes and goes. `change_rate`: the chance that a particle falls or goes between two frames.
 
     `min_support`: by how much (natural logarithm of the odds) the frames must say that a particle is dirt on the
-    glass, the scene that says it loudest left out. `fewest_frames`: a particle seen in fewer scenes is left alone.
+    glass, the scene that says it loudest left out. `fewest_scenes`: a particle seen in fewer scenes is left alone.
     """
 
     change_rate: Annotated[float, Interval(ge=1e-5, le=0.3)] = 0.01
     min_support: Annotated[float, Interval(ge=0.0, le=100.0)] = 4.0
-    fewest_frames: Annotated[int, Interval(ge=2, le=32)] = 2
+    fewest_scenes: Annotated[int, Interval(ge=2, le=32)] = 2
 
 
 def odds(
@@ -114,4 +114,4 @@ def accepted(ratios: npt.NDArray[np.float64], there: Mask, scenes: npt.NDArray[n
     support = np.stack(each)
     rest = support.sum(axis=0) - support.max(axis=0)
     seen = np.count_nonzero(support > 0, axis=0)
-    return np.asarray((rest >= params.min_support) & (seen >= params.fewest_frames))
+    return np.asarray((rest >= params.min_support) & (seen >= params.fewest_scenes))

@@ -245,11 +245,11 @@ scan:
         ("description: !secret x", "2: description: 'x' is no number, text or truth value"),
         ("name: b", "2: name: given before in line 1; keep one"),
         ("? [a, b]\n: 1", f"2: ?: unknown key; there are: {KEYS}"),
-        ("lives: {fewest_frames: 2.5}", "2: lives.fewest_frames: should be a valid integer, not 2.5"),
+        ("lives: {fewest_scenes: 2.5}", "2: lives.fewest_scenes: should be a valid integer, not 2.5"),
         (
             "lives: {change_rat: 0.1}",
             "2: lives.change_rat: unknown key (did you mean 'change_rate'?); "
-            "there are: change_rate, min_support, fewest_frames",
+            "there are: change_rate, min_support, fewest_scenes",
         ),
         ("evidence:\n  most_share: 0", "3: evidence.most_share: should be greater than 0, not 0"),
         ("\nscan: {gamma: 2", "4: not valid YAML: expected ',' or '}', but got '<stream end>'"),

@@ -176,7 +176,7 @@ def test_what_only_one_frame_shows_is_left_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("fewest", "learnt_bits"), [(6, 0b0011_1111), (7, 0)])
 def test_what_too_few_frames_show_is_left_alone(tmp_path: Path, fewest: int, learnt_bits: int) -> None:
-    params = LearnParams(lives=LifeParams(fewest_frames=fewest))
+    params = LearnParams(lives=LifeParams(fewest_scenes=fewest))
     lives = whole(learnt(imagined(tmp_path, [True] * 6 + [False] * 2), tmp_path / "map", params=params).lives)
     assert lives[48, 32] == 255
     assert lives[48, 96] == learnt_bits

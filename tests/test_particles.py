@@ -121,5 +121,5 @@ def test_several_scenes_must_say_so_without_the_loudest() -> None:
 def test_a_particle_must_be_seen_in_enough_scenes() -> None:
     ratios = np.full((4, 1), 50.0)
     there = np.array([[True], [True], [True], [False]])
-    assert accepted(ratios, there, np.arange(4), LifeParams(fewest_frames=3)).all()
-    assert not accepted(ratios, there, np.arange(4), LifeParams(fewest_frames=4)).any()
+    assert accepted(ratios, there, np.arange(4), LifeParams(fewest_scenes=3)).all()
+    assert not accepted(ratios, there, np.arange(4), LifeParams(fewest_scenes=4)).any()

@@ -1,0 +1,82 @@
+import numpy as np
+import pytest
+from dustwatch.processing.estimate import SecondLook, estimate
+from dustwatch.processing.particles import LifeParams
+from scipy import ndimage
+
+RNG = np.random.default_rng(4)
+FRAMES = 8
+
+
+def blob(peak: float) -> np.ndarray:
+    plane = np.zeros((60, 60), np.float32)
+    plane[24:36, 20:40] = 1
+    soft = ndimage.gaussian_filter(plane, 2)
+    return np.asarray(soft * peak / soft.max(), np.float32)
+
+
+def look(density: np.ndarray, there: np.ndarray, noise: float = 0.01, scenes: np.ndarray | None = None) -> SecondLook:
+    """What `FRAMES` frames show of a piece of dirt that lies in those that are `there`."""
+    mask = ndimage.binary_dilation(density > 0.005, iterations=3)
+    film = RNG.normal(0, noise, (FRAMES, mask.sum())).astype(np.float32)
+    return SecondLook(
+        mask,
+        missing=(density[mask] * there[:, None] + film).astype(np.float32),
+        deviation=np.full(film.shape, noise, np.float32),
+        seen=np.ones(film.shape, np.bool_),
+        scenes=np.arange(FRAMES) if scenes is None else scenes,
+    )
+
+
+@pytest.mark.parametrize("peak", [0.1, 0.8])
+def test_density_and_lives_come_back(peak: float) -> None:
+    density = blob(peak)
+    there = np.array([1, 1, 1, 1, 1, 1, 0, 0])
+    shown = look(density, there)
+    found = estimate(shown, density[shown.mask], LifeParams())
+    assert found is not None
+    inside = density > 0.04
+    np.testing.assert_allclose(found.density[inside], density[inside], atol=0.02)
+    assert set(found.lives[inside]) == {0b00111111}
+    assert not found.density[~shown.mask].any()
+    assert not found.lives[density < 1e-4].any()
+
+
+def test_a_frame_whose_film_has_an_edge_there_hardly_counts() -> None:
+    density = blob(0.3)
+    shown = look(density, np.ones(FRAMES))
+    shown.missing[2] += 0.4
+    found = estimate(shown, density[shown.mask], LifeParams())
+    assert found is not None
+    assert np.abs(found.density - density)[density > 0.04].max() < 0.025
+
+
+def test_what_is_not_seen_has_no_say() -> None:
+    density = blob(0.3)
+    shown = look(density, np.ones(FRAMES))
+    shown.missing[:3] = 5
+    shown.seen[:3] = False
+    found = estimate(shown, density[shown.mask], LifeParams())
+    assert found is not None
+    assert np.abs(found.density - density)[density > 0.04].max() < 0.025
+
+
+def test_noise_is_no_dirt() -> None:
+    shown = look(blob(0.3), np.zeros(FRAMES))
+    assert estimate(shown, np.full(shown.mask.sum(), 0.02, np.float32), LifeParams()) is None
+
+
+def test_one_scene_is_not_believed_however_many_frames_show_it() -> None:
+    density = blob(0.3)
+    shown = look(density, np.ones(FRAMES), scenes=np.zeros(FRAMES, np.int64))
+    assert estimate(shown, density[shown.mask], LifeParams()) is None
+
+
+def test_doubt_grows_with_noise() -> None:
+    density = blob(0.5)
+    quiet, loud = (look(density, np.ones(FRAMES), noise) for noise in (0.005, 0.02))
+    first, second = (estimate(one, density[one.mask], LifeParams()) for one in (quiet, loud))
+    assert first is not None
+    assert second is not None
+    inside = density > 0.1
+    assert second.doubt[inside].mean() > 2 * first.doubt[inside].mean()
