@@ -140,11 +140,12 @@ def write_large_pair(folder: Path, megapixels: float) -> None:
             start = file.pages[0].dataoffsets[0]
         film, glass = np.random.default_rng((2, number)), np.random.default_rng(1)
         grain = film.normal(0, 250, (STRIP_ROWS, columns, 1)).astype(np.float32)
+        down = np.arange(STRIP_ROWS, dtype=np.float32)[:, None, None]
         across = np.linspace(0.8, 1.2 + 0.2 * number, columns, dtype=np.float32)[:, None]
         with path.open("r+b") as raw:
             raw.seek(start)
             for top in range(0, rows, STRIP_ROWS):
-                light = 20000 * across * (1 - (number - 0.5) * top / rows)
+                light = 20000 * across * (1 - (number - 0.5) * (top + down) / rows)
                 strip = light + np.roll(grain, int(film.integers(columns)), axis=1)
                 for _ in range(SPECKS):
                     at, left = glass.integers((STRIP_ROWS - SPECK.shape[0], DIRTY_COLUMNS - SPECK.shape[1]))
