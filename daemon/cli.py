@@ -78,7 +78,7 @@ def cli() -> None:
     type=click.Path(path_type=Path),
     help="Write what was done, frame by frame.",
 )
-@click.option("--dry-run", is_flag=True, help="Only say which frames would be looked at.")
+@click.option("--dry-run", is_flag=True, help="Only say which frames would be looked at, and write nothing.")
 @click.option("--force", is_flag=True, help="Do again what is done, also over what somebody has changed.")
 def clean_command(
     paths: tuple[Path, ...],
@@ -97,7 +97,10 @@ def clean_command(
     """
     from .film import load_profile
     from .pipeline import Job, clean
-    from .report import Reporter
+    from .report import Reporter, check_report
+
+    if report is not None:
+        check_report(report)
 
     job = Job(paths, output, load_profile(profile_name), threads or _cores(), force, dry_run)
     with Reporter() as reporter:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .frame import Frame
     from .progress import Progress
 
+_OTHER_SIZE = "no other frame is {} x {} pixels; frames on one glass must have the same size and orientation"
 ALONE = LeftAlone("no other frame shares its dirt, so nothing is known of the glass", abstained=False)
 
 
@@ -60,6 +61,10 @@ def find_glasses(frames: Sequence[Frame], params: MatchParams) -> list[Glass]:
     return [Glass(one.members, bool(wrong & _numbers(one))) for one in groups]
 
 
+def _size(frame: Frame) -> tuple[int, int]:
+    return frame.info.width, frame.info.height
+
+
 def _numbers(one: Group) -> set[int]:
     return {member.frame for member in one.members}
 
@@ -88,7 +93,9 @@ def learn_glass(
     if glass.wrong_sign:
         return LeftAlone(_wrong_sign(profile), abstained=True)
     if len(run) < 2:
-        return ALONE
+        size = _size(frames[run[0].frame])
+        alone_of_its_size = len(frames) > 1 and sum(_size(frame) == size for frame in frames) == 1
+        return LeftAlone(_OTHER_SIZE.format(*size), abstained=False) if alone_of_its_size else ALONE
     started = time.monotonic()
     seen = [frames[member.frame].observation for member in run]
     scenes = number_scenes([one.fingerprint for one in seen], profile.match)

@@ -43,7 +43,7 @@ _WORK = ".dustwatch-"
 _REMEDIES = {
     errno.ENOSPC: "the output folder's disk is full; free some space",
     errno.EDQUOT: "the quota of the output folder's disk is used up; free some space",
-    errno.EFBIG: "the file is larger than the output folder's disk or this user's limit allows",
+    errno.EFBIG: "the file is larger than its disk or this user's limit allows; give another folder or raise the limit",
     errno.EROFS: "the output folder's disk is read-only; give another output folder",
     errno.EACCES: "no permission; allow this user to write in its folder",
     errno.EPERM: "no permission; allow this user to write in its folder",

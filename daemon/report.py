@@ -76,21 +76,56 @@ class Reporter:
                     click.echo(f"would clean {outcome.arrival.shown}")
         click.echo(_summary(outcomes, job))
         if report is not None:
-            try:
-                report.write_text(json.dumps(_as_json(outcomes), indent=2) + "\n")
-            except OSError as error:
-                raise ServiceError(
-                    f"{report}: cannot be written: {error.strerror}; give another --json",
-                    ExitCode.SOME_FAILED,
-                ) from error
+            _write(report, outcomes)
+
+
+def check_report(report: Path) -> None:
+    """Refuse (ServiceError, usage) a report that would be written over anything but an earlier one, or nowhere.
+
+    An original or a cleaned frame named by mistake must not be lost.
+    """
+    try:
+        with report.open("rb") as file:
+            ours = file.read(len(_REPORT_BEGINS)) == _REPORT_BEGINS
+    except FileNotFoundError:
+        ours = True
+        if not report.parent.is_dir():
+            reason = f"{report}: there is no folder {report.parent}; make it, or give another --json"
+            raise ServiceError(reason, ExitCode.USAGE) from None
+    except OSError as error:
+        reason = f"{report}: cannot be used: {error.strerror}; give another --json"
+        raise ServiceError(reason, ExitCode.USAGE) from error
+    if not ours:
+        reason = f"{report}: is there already and is no report of dustwatch; give another --json"
+        raise ServiceError(reason, ExitCode.USAGE)
+
+
+_REPORT_BEGINS = b'{\n  "schema": 1,\n  "peak_memory_bytes":'
+
+
+def _write(report: Path, outcomes: Sequence[Outcome]) -> None:
+    try:
+        check_report(report)  # once more, as the run itself may have written a frame there
+    except ServiceError as error:
+        raise ServiceError(error.message, ExitCode.SOME_FAILED) from error
+    part = report.with_name(f".{report.name}.part")
+    try:
+        part.write_text(json.dumps(_as_json(outcomes), indent=2) + "\n")
+        part.replace(report)
+    except OSError as error:
+        part.unlink(missing_ok=True)
+        reason = f"{report}: cannot be written: {error.strerror}; give another --json"
+        raise ServiceError(reason, ExitCode.SOME_FAILED) from error
 
 
 def _summary(outcomes: Sequence[Outcome], job: Job) -> str:
-    counts = Counter(outcome.status for outcome in outcomes)
+    counts = Counter(
+        "to do" if outcome.skipped and outcome.receipt is None else outcome.status for outcome in outcomes
+    )
     glasses = {o.receipt.glass_id for o in outcomes if o.receipt and o.receipt.glass_id}
     said = [
         f"{counts[status]} {status}"
-        for status in ("cleaned", "unchanged", "abstained", "skipped", "failed")
+        for status in ("cleaned", "unchanged", "abstained", "to do", "skipped", "failed")
         if counts[status]
     ]
     on = f", {len(glasses)} glass{'es' if len(glasses) != 1 else ''}" if glasses else ""

@@ -277,11 +277,38 @@ def test_an_output_that_is_a_file(scans: Path, tmp_path: Path) -> None:
     assert str(tmp_path / "clean") in refused(scans, "--output", tmp_path / "clean")
 
 
-def test_a_report_that_cannot_be_written(scans: Path, tmp_path: Path) -> None:
-    report = tmp_path / "nowhere" / "report.json"
-    result = clean(scans, tmp_path / "clean", "--json", report, expect=1)
-    assert f"{report}: cannot be written: No such file or directory" in result.err
-    assert f"{FRAMES} cleaned" in result.out
+def test_a_report_without_a_folder(scans: Path, tmp_path: Path) -> None:
+    said = refused(scans, "--output", tmp_path / "out", "--json", tmp_path / "none" / "report.json")
+    assert str(tmp_path / "none" / "report.json") in said
+    assert "there is no folder" in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_report_is_never_written_over_an_original(scans: Path, tmp_path: Path) -> None:
+    original = min(scans.iterdir())
+    before = original.read_bytes()
+    said = refused(scans, "--output", tmp_path / "out", "--json", original)
+    assert f"{original}: is there already and is no report of dustwatch" in said
+    assert original.read_bytes() == before
+
+
+def test_a_report_is_never_written_over_what_the_run_has_written(scans: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    clean(scans, output)
+    frame = min(output.glob("*.tif"))
+    before = frame.read_bytes()
+    frame.unlink()
+    result = run("clean", scans, "--output", output, "--json", frame)
+    assert result.code == 1
+    assert f"{frame}: is there already" in result.err
+    assert frame.read_bytes() == before
+
+
+def test_a_report_is_written_over_an_earlier_one(scans: Path, tmp_path: Path) -> None:
+    report = tmp_path / "report.json"
+    for _ in range(2):
+        clean(scans, tmp_path / "out", "--json", report)
+    assert {frame["status"] for frame in json.loads(report.read_text())["frames"]} == {"skipped"}
 
 
 def at_most(size: int) -> Callable[[], None]:
