@@ -119,9 +119,7 @@ def _write(report: Path, outcomes: Sequence[Outcome]) -> None:
 
 
 def _summary(outcomes: Sequence[Outcome], job: Job) -> str:
-    counts = Counter(
-        "to do" if outcome.skipped and outcome.receipt is None else outcome.status for outcome in outcomes
-    )
+    counts = Counter("to do" if outcome.skipped and outcome.receipt is None else outcome.status for outcome in outcomes)
     glasses = {o.receipt.glass_id for o in outcomes if o.receipt and o.receipt.glass_id}
     said = [
         f"{counts[status]} {status}"

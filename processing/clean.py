@@ -23,7 +23,7 @@ from .planes import PlaneFile
 from .raster import open_rows, rewrite, write_mask
 from .register import BEFORE_PX, MARGIN_PX, resample, split
 from .residual import ResidualParams, decode, texture
-from .strips import Span, bands, spans
+from .strips import Span, Tile, bands, spans
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
     from .arrays import Mask, Plane, Scan
 
-_BAND_BYTES = 24 << 20
+_BAND_BYTES = 48 << 20
+_FLIGHT_BYTES = 112 << 20
 _ROWS_MULTIPLE = 32
 _TILE_PX = 256
 
@@ -100,7 +101,7 @@ def clean(
     `threads`. Raises ImageError where the file does not decode or cannot be rewritten, OSError where the disk is full.
     """
     residual = residual.on(info.height, info.width)
-    row_bytes = info.row_bytes + 40 * info.width
+    row_bytes = 2 * info.row_bytes + 8 * info.width
     halo = _halo_px(residual)
     plan = bands(info.height, row_bytes, budget_bytes=_BAND_BYTES, halo=halo, multiple=_ROWS_MULTIPLE)
     band_bytes = max(_BAND_BYTES, (2 * halo + _ROWS_MULTIPLE) * row_bytes)
@@ -119,7 +120,7 @@ def clean(
     def repaired() -> Iterator[Band]:
         with open_rows(info, threads) as rows:
             jobs = ((span, rows.read(span.low, span.high)) for span in plan)
-            for band in in_order(threads, band_bytes, work, jobs):
+            for band in in_order(threads, band_bytes, work, jobs, flight_bytes=_FLIGHT_BYTES):
                 defects.add(band.start, band.changed, band.density, band.filled)
                 scratch.write(band.start, 0, band.changed.astype(np.uint8) * np.uint8(255))
                 yield Band(band.start, band.rows, np.asarray(band.changed.any(axis=1)))
@@ -133,18 +134,18 @@ def clean(
     return CleanReport(defects.finish())
 
 
-def dirt_in_frame(dirt: FrameDirt, rows: Span, width: int) -> tuple[Plane, Plane]:
-    """Density of the dirt in the frame and its doubt, in D, in `rows` with their halo: two (rows, columns)."""
+def dirt_in_frame(dirt: FrameDirt, tile: Tile) -> tuple[Plane, Plane] | None:
+    """Density of the dirt in a tile of the frame and its doubt, in D, (rows, columns) with the halo; None if clean."""
     whole, fraction = split((-dirt.offset[0], -dirt.offset[1]))
-    corner = (rows.low + whole[0] - BEFORE_PX, whole[1] - BEFORE_PX)
-    shape = (rows.high - rows.low + MARGIN_PX, width + MARGIN_PX)
+    corner = (tile.rows.low + whole[0] - BEFORE_PX, tile.columns.low + whole[1] - BEFORE_PX)
+    shape = (tile.shape[0] + MARGIN_PX, tile.shape[1] + MARGIN_PX)
     there = (dirt.glass.lives.window(*corner, shape, outside=0) >> np.uint32(dirt.witness)) & np.uint32(1)
     if not there.any():
-        return (np.zeros((rows.high - rows.low, width), np.float32),) * 2
+        return None
     always, step = np.ones(shape, np.bool_), np.float32(DENSITY_STEP_D)
     steps = (file.window(*corner, shape, outside=0) * there for file in (dirt.glass.density, dirt.glass.doubt))
     density, doubt = (resample(plane.astype(np.float32) * step, always, fraction)[0] for plane in steps)
-    return density, np.maximum(doubt, np.float32(1e-4))
+    return density, np.maximum(doubt, step)
 
 
 def _repair_band(
@@ -157,33 +158,28 @@ def _repair_band(
     params: RepairParams,
 ) -> _Repaired:
     """Repair the rows of `span`; `rows` holds them with their halo."""
-    density, doubt = dirt_in_frame(dirt, span, info.width)
-    dirty = np.abs(density) >= params.min_density_d
     out = rows[span.inner].copy()
+    density = np.zeros(out.shape[:2], np.float32)
     filled = np.zeros(out.shape[:2], np.bool_)
     for columns in spans(info.width, _TILE_PX, _halo_px(residual)):
-        part = slice(columns.start, columns.stop)
-        if not dirty[span.inner, part].any():
+        tile = Tile(span, columns)
+        here = dirt_in_frame(dirt, tile)
+        if here is None:
             continue
-        seen = slice(columns.low, columns.high)
+        dirty = np.abs(here[0]) >= params.min_density_d
+        if not dirty[tile.inner].any():
+            continue
         stands_out, known = decode(dirt.codes.read(span.low, span.high, columns.low, columns.high))
-        busy = texture(stands_out, known & ~dirty[:, seen], residual)
-        values, by_fill = _repair(
-            rows[:, seen, : info.colours],
-            density[:, seen],
-            doubt[:, seen],
-            dirty[:, seen],
-            known,
-            busy,
-            tone,
-            params,
-        )
-        here = (span.inner, columns.inner)
-        chosen = dirty[:, seen][here]
-        out[:, part, : info.colours][chosen] = values[here][chosen]
-        filled[:, part] = by_fill[here]
+        busy = texture(stands_out, known & ~dirty, residual)
+        scan = rows[:, columns.low : columns.high, : info.colours]
+        values, by_fill = _repair(scan, *here, dirty, known, busy, tone, params)
+        part = slice(columns.start, columns.stop)
+        chosen = dirty[tile.inner]
+        out[:, part, : info.colours][chosen] = values[tile.inner][chosen]
+        density[:, part] = here[0][tile.inner]
+        filled[:, part] = by_fill[tile.inner]
     changed = (out != rows[span.inner]).any(axis=2)
-    return _Repaired(span.start, out, changed, density[span.inner], filled & changed)
+    return _Repaired(span.start, out, changed, density, filled & changed)
 
 
 def _halo_px(residual: ResidualParams) -> int:

@@ -15,7 +15,7 @@ from dustwatch.processing.observe import observe
 from dustwatch.processing.planes import PlaneFile
 from dustwatch.processing.raster import probe
 from dustwatch.processing.residual import ResidualParams
-from dustwatch.processing.strips import Span
+from dustwatch.processing.strips import Span, Tile
 from PIL import Image
 from scipy import ndimage
 
@@ -231,7 +231,9 @@ def test_a_file_that_goes_bad_is_reported_and_no_scratch_file_stays(tmp_path: Pa
 @pytest.mark.parametrize("rows", [Span(0, 230, 0, 230), Span(32, 64, 20, 90)])
 def test_the_dirt_in_a_frame_is_the_map_moved(tmp_path: Path, offset: tuple[float, float], rows: Span) -> None:
     glass = FrameDirt(known_glass(tmp_path, dirt()), PlaneFile(tmp_path, 0, 0, np.dtype(np.int8)), WITNESS, offset)
-    density, doubt = dirt_in_frame(glass, rows, SHAPE[1])
+    found = dirt_in_frame(glass, Tile(rows, Span(0, SHAPE[1], 0, SHAPE[1])))
+    assert found is not None
+    density, doubt = found
     expected = dirt(offset)[rows.low : rows.high]
     assert density.shape == doubt.shape == expected.shape
     # The spot at the left edge is only half on the map.
@@ -242,6 +244,4 @@ def test_the_dirt_in_a_frame_is_the_map_moved(tmp_path: Path, offset: tuple[floa
 def test_a_frame_without_dirt_has_none(tmp_path: Path) -> None:
     glass = known_glass(tmp_path, dirt(), lives=1)
     away = FrameDirt(glass, PlaneFile(tmp_path, 0, 0, np.dtype(np.int8)), WITNESS, (0.3, 0.3))
-    density, doubt = dirt_in_frame(away, Span(0, 230, 0, 230), SHAPE[1])
-    assert density.shape == doubt.shape == SHAPE
-    assert not density.any()
+    assert dirt_in_frame(away, Tile(Span(0, 230, 0, 230), Span(0, SHAPE[1], 0, SHAPE[1]))) is None

@@ -130,6 +130,8 @@ def broken_off(scans: Path, output: Path, how: signal.Signals, finished: int) ->
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # Whoever starts the tests in the background has them, and what they start, ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 60
     while len(list(output.glob("receipts/frame-*.json"))) < finished and process.poll() is None:
