@@ -36,7 +36,7 @@ RECEIPTS = "receipts"
 """Folder of receipts and masks in the output folder."""
 
 _PART = ".dustwatch.part"
-"""Ending of a hidden file that is not finished. Nobody else's, so that leftovers can be removed."""
+"""In the name of a hidden file that is not finished, or is scratch for one. Nobody else's: leftovers are removed."""
 
 _WORK = ".dustwatch-"
 
@@ -223,7 +223,7 @@ class Output:
                 shutil.rmtree(work)
         for folder, _, names in os.walk(self.folder):
             for name in names:
-                if name.startswith(".") and name.endswith(_PART):
+                if name.startswith(".") and _PART in name:
                     self._settle(Path(folder, name))
 
     def _settle(self, part: Path) -> None:

@@ -112,7 +112,6 @@ def clean(
         info.width,
         np.dtype(np.uint8),
     )
-    scratch.create()
 
     def work(job: tuple[Span, Scan]) -> _Repaired:
         return _repair_band(*job, info, dirt, tone, residual, params)
@@ -126,6 +125,7 @@ def clean(
                 yield Band(band.start, band.rows, np.asarray(band.changed.any(axis=1)))
 
     try:
+        scratch.create()
         rewrite(info, destination, repaired(), threads)
         masks = (scratch.read(span.start, span.stop, 0, info.width) for span in plan)
         write_mask(mask_destination, info.height, info.width, masks)

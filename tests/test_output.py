@@ -477,7 +477,7 @@ def test_leftovers_of_dead_processes_go_and_nothing_else(output: Output, arrival
     drafts = []
 
     def write(draft: Draft) -> Receipt:
-        drafts.extend([draft.picture, draft.mask])
+        drafts.extend([draft.picture, draft.mask, draft.mask.with_name(f"{draft.mask.name}.raw")])
         return writer(arrival, b"clean", b"mask")(draft)
 
     output.publish(arrival, write)
