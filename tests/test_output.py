@@ -9,7 +9,6 @@ import sys
 import tempfile
 import textwrap
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
@@ -20,8 +19,8 @@ from dustwatch.daemon.output import Draft, Output, copy, sha256_of
 from dustwatch.processing.defects import Defect
 from hypothesis import given
 from hypothesis import strategies as st
+from permissions import ordinary_user
 
-NOBODY = 65534
 ROLL, PROFILE = "roll", "profile"
 
 
@@ -36,20 +35,6 @@ def arrival(tmp_path: Path) -> Arrival:
 @pytest.fixture
 def output(tmp_path: Path) -> Output:
     return Output(tmp_path / "clean")
-
-
-@contextmanager
-def ordinary_user() -> Iterator[None]:
-    """Root may write everywhere: become somebody who may not."""
-    user, group = os.geteuid(), os.getegid()
-    if user == 0:
-        os.setegid(NOBODY)
-        os.seteuid(NOBODY)
-    try:
-        yield
-    finally:
-        os.seteuid(user)
-        os.setegid(group)
 
 
 def receipt_for(arrival: Arrival, data: bytes) -> Receipt:

@@ -6,7 +6,6 @@ import shutil
 import socket
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -14,8 +13,7 @@ from dustwatch.daemon.errors import ExitCode, Remedy, ServiceError
 from dustwatch.daemon.source import Found, find, natural_key
 from hypothesis import given
 from hypothesis import strategies as st
-
-NOBODY = 65534
+from permissions import ordinary_user
 
 
 @pytest.fixture
@@ -37,20 +35,6 @@ def public() -> Iterator[Path]:
     folder.chmod(0o755)
     yield folder
     shutil.rmtree(folder)
-
-
-@contextmanager
-def ordinary_user() -> Iterator[None]:
-    """Root may read everything: become somebody who may not."""
-    user, group = os.geteuid(), os.getegid()
-    if user == 0:
-        os.setegid(NOBODY)
-        os.seteuid(NOBODY)
-    try:
-        yield
-    finally:
-        os.seteuid(user)
-        os.setegid(group)
 
 
 def make(folder: Path, *names: str) -> None:
