@@ -48,6 +48,17 @@ class SecondLook:
     seen: Mask
     scenes: npt.NDArray[np.int64]
 
+    @property
+    def particles(self) -> tuple[npt.NDArray[np.intp], int]:
+        """The connected places of the mask: the number of each pixel's place, (pixels), and how many there are."""
+        labels, count = ndimage.label(self.mask, np.ones((3, 3), np.bool_))
+        return labels[self.mask].astype(np.intp) - 1, count
+
+    @property
+    def error(self) -> Samples:
+        """`deviation`, but so large where nothing is seen that what is missing there says nothing."""
+        return np.where(self.seen, self.deviation, np.float32(_BLIND_D))
+
 
 @dataclass(frozen=True, slots=True)
 class Dirt:
@@ -60,10 +71,9 @@ class Dirt:
 
 def estimate(look: SecondLook, guess: Values, params: LifeParams) -> Dirt | None:
     """The dirt under the mask, None if there is none after all. `guess` (pixels): its density in D at first sight."""
-    labels, count = ndimage.label(look.mask, np.ones((3, 3), np.bool_))
-    label = labels[look.mask].astype(np.intp) - 1
+    label, count = look.particles
     places = _places(label, look.mask)
-    deviation = np.where(look.seen, look.deviation, np.float32(_BLIND_D))
+    deviation = look.error
     shape = np.maximum(guess, np.float32(1e-4))
     density = (amplitude(look.missing, shape, deviation, label, count)[label] * shape).astype(np.float32)
     for _ in range(_ROUNDS):

@@ -107,8 +107,8 @@ def learn(
     }
     for file in files.values():
         file.create()
-    plan = tiles(height, width, size=_TILE_PX, halo=_halo_px(params))
-    stack_bytes = len(witnesses) * (_TILE_PX + 2 * _halo_px(params)) ** 2 * 4 * 6
+    plan = glass_tiles(height, width, params.residual)
+    stack_bytes = len(witnesses) * tile_bytes(params.residual)
 
     def work(tile: Tile) -> tuple[Tile, Dirt | None]:
         return tile, _learn_tile(witnesses, fixed, params, tile)
@@ -127,8 +127,18 @@ def learn(
     return GlassMap(files["density"], files["doubt"], files["lives"], dirty)
 
 
-def _halo_px(params: LearnParams) -> int:
-    return max(params.residual.texture_px + 8, 40)
+def glass_tiles(height: int, width: int, residual: ResidualParams) -> list[Tile]:
+    """The tiles in which a glass is looked at, each with as much around it as its pixels depend on."""
+    return tiles(height, width, size=_TILE_PX, halo=_halo_px(residual))
+
+
+def tile_bytes(residual: ResidualParams) -> int:
+    """What one frame takes in memory while one of `glass_tiles` is looked at."""
+    return (_TILE_PX + 2 * _halo_px(residual)) ** 2 * 4 * 6
+
+
+def _halo_px(residual: ResidualParams) -> int:
+    return max(residual.texture_px + 8, 40)
 
 
 def _steps(plane: Plane, kind: type[np.int16] | type[np.uint16]) -> npt.NDArray[np.int16] | npt.NDArray[np.uint16]:
@@ -166,14 +176,21 @@ def _learn_tile(witnesses: Sequence[Witness], fixed: Mask, params: LearnParams, 
     mask = suspects(evidence, params.evidence, margin_px) & ~_spread(fixed, tile)
     if not mask[tile.inner].any():
         return None
-    second_look = SecondLook(
+    look = look_again(residuals, known, scenes, mask, params.residual)
+    return estimate(look, evidence.density[mask], params.lives)
+
+
+def look_again(
+    residuals: Frames, known: npt.NDArray[np.bool_], scenes: npt.NDArray[np.int64], mask: Mask, params: ResidualParams
+) -> SecondLook:
+    """What aligned frames, as `align` gives each, show under `mask` if the film there is guessed from around it."""
+    return SecondLook(
         mask,
         missing=(residuals - fill(residuals, mask))[:, mask],
-        deviation=_textures(residuals, known & ~mask, params.residual)[:, mask],
+        deviation=_textures(residuals, known & ~mask, params)[:, mask],
         seen=_clear_of_unknown(known)[:, mask],
         scenes=scenes,
     )
-    return estimate(second_look, evidence.density[mask], params.lives)
 
 
 def _textures(residuals: Frames, trusted: npt.NDArray[np.bool_], params: ResidualParams) -> Frames:

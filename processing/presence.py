@@ -1,0 +1,92 @@
+"""Which dirt of a map lies in a frame that came after the map was learnt, and so is no witness of it.
+
+Only particles that lay on the glass in the map's newest witness are looked for: of what has fallen since the map knows
+nothing, and what was gone by then does not come back. Each is judged as in learning, by what the frame misses
+against the film guessed there; where the film is too busy to tell, dirt is taken to have stayed, as it mostly does.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .image import in_order
+from .learn import DENSITY_STEP_D, MOST_FRAMES, GlassMap, Witness, align, glass_tiles, look_again, tile_bytes
+from .particles import LifeParams, odds
+from .planes import PlaneFile
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .arrays import Mask
+    from .residual import ResidualParams
+    from .strips import Tile
+
+
+def present(
+    glass: GlassMap,
+    last: int,
+    codes: PlaneFile,
+    offset: tuple[float, float],
+    gap: int,
+    residual: ResidualParams,
+    params: LifeParams,
+    destination: Path,
+    threads: int,
+) -> GlassMap:
+    """Find the dirt of `glass` that lies in a later frame of the same size, whose coded residual is `codes`.
+
+    `last` is the number of the map's newest witness, `gap` (1 or more) how many frames of the glass later this one
+    came, and `offset` where the glass lies in it (rows, columns, in px). The result has the density and the doubt of
+    `glass`, and at `destination` lives of its own: the frame is their witness 0, and `dirty_px` counts its dirt.
+    Memory is a few tiles; the result does not depend on `threads`. Raises ValueError for another `last` or `gap`,
+    OSError where the disk is full.
+    """
+    if not 0 <= last < MOST_FRAMES:
+        raise ValueError(f"a map has witnesses 0 to {MOST_FRAMES - 1}, not {last}")
+    if gap < 1:
+        raise ValueError(f"a later frame comes 1 or more frames after the map, not {gap}")
+    height, width = glass.lives.height, glass.lives.width
+    residual = residual.on(height, width)
+    frame = Witness(codes, offset, scene=0)
+    prior = _prior_odds(gap, params)
+    lives = PlaneFile(destination, height, width, glass.lives.dtype)
+    lives.create()
+
+    def work(tile: Tile) -> tuple[Tile, Mask | None]:
+        return tile, _present_in_tile(glass, last, frame, prior, residual, tile)
+
+    dirty = 0
+    plan = glass_tiles(height, width, residual)
+    for tile, there in in_order(threads, tile_bytes(residual), work, plan):
+        if there is None:
+            continue
+        here = there[tile.inner]
+        lives.write(tile.rows.start, tile.columns.start, here)
+        dirty += int(np.count_nonzero(here))
+    return GlassMap(glass.density, glass.doubt, lives, dirty)
+
+
+def _prior_odds(gap: int, params: LifeParams) -> float:
+    """Natural logarithm of the odds that a particle is still, or again, where it lay `gap` frames before."""
+    return 2 * math.atanh((1 - 2 * params.change_rate) ** gap)
+
+
+def _present_in_tile(
+    glass: GlassMap, last: int, frame: Witness, prior: float, residual: ResidualParams, tile: Tile
+) -> Mask | None:
+    """Where dirt lies in one tile of the map, halo included; None where there was none in the newest witness."""
+    window = (tile.rows.low, tile.rows.high, tile.columns.low, tile.columns.high)
+    mask: Mask = (glass.lives.read(*window) & np.uint32(1 << last)) > 0
+    if not mask[tile.inner].any():
+        return None
+    stands_out, known = align(frame, tile)
+    look = look_again(stands_out[None], known[None], np.zeros(1, np.int64), mask, residual)
+    template = glass.density.read(*window)[mask].astype(np.float32) * np.float32(DENSITY_STEP_D)
+    label, count = look.particles
+    (ratios,) = odds(look.missing, template, look.error, label, count)
+    there = np.zeros_like(mask)
+    there[mask] = (ratios + prior > 0)[label]
+    return there
