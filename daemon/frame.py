@@ -54,7 +54,7 @@ class Frame:
 class Receipt:
     """What was done to a frame: the content of ``receipts/<name>.json``. Numbers are Python's own.
 
-    `roll_sha256` stands for all the frames from which the map was learnt, `profile_sha256` for the profile's
+    `map_sha256` stands for the glass and the frames from which its map was learnt, `profile_sha256` for the profile's
     values; `offset_px` is (rows, columns). With `reencoded` the picture is a JPEG that was repaired, and its
     untouched pixels may differ from the original's by rounding.
     """
@@ -66,7 +66,7 @@ class Receipt:
     input: str
     input_sha256: str
     output_sha256: str
-    roll_sha256: str
+    map_sha256: str
     profile: str
     profile_sha256: str
     status: Literal["cleaned", "unchanged", "abstained"]

@@ -1,129 +1,164 @@
-"""What is known of each glass: which frames lie on it, and the map of its dirt, or why there is none."""
+"""What is known of each glass: which frames lie on it, from which of them its maps are learnt, and those maps."""
 
 from __future__ import annotations
 
 import hashlib
-import time
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..processing.fingerprint import Fingerprint, MatchParams, fixed_cells
-from ..processing.landmarks import landmarks, number_scenes
-from ..processing.learn import MOST_FRAMES, LearnParams, Witness, learn, learning_steps
-from .film import Profile, opposites
-from .groups import Group, Member, group
-from .repair import Learnt, LeftAlone
+from ..processing.landmarks import number_scenes
+from ..processing.learn import MOST_FRAMES, GlassMap, LearnParams, Witness, learn, learning_steps
+from .groups import Group, Groups, Member
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence, Set
     from pathlib import Path
 
+    from ..processing.observe import Observation
     from .frame import Frame
-    from .progress import Progress
-
-_OTHER_SIZE = "no other frame is {} x {} pixels; frames on one glass must have the same size and orientation"
-ALONE = LeftAlone("no other frame shares its dirt, so nothing is known of the glass", abstained=False)
+    from .workplace import Workplace
 
 
 @dataclass(frozen=True, slots=True)
 class Glass:
-    """A patch of glass between two wipes and the frames on it, in the order in which they came.
+    """A patch of glass between two wipes and the frames on it, in the order of their numbers.
 
     `wrong_sign` says that what its frames share is lighter than the film although the profile calls dirt dark, or the
     other way round.
     """
 
     members: tuple[Member, ...]
-    wrong_sign: bool
+    wrong_sign: bool = False
 
-    def runs(self) -> Iterator[tuple[Member, ...]]:
-        """The members in runs of even length, of at most as many as one map is learnt from."""
-        count = -(-len(self.members) // MOST_FRAMES)
-        bounds = [len(self.members) * k // count for k in range(count + 1)]
-        for start, stop in pairwise(bounds):
-            yield self.members[start:stop]
+    @property
+    def glass_id(self) -> str:
+        """Its name, made from the content of its first frame, so the same in every run."""
+        kind = "wrong glass" if self.wrong_sign else "glass"
+        return hashlib.sha256(f"{kind} {self.members[0].sha256}".encode()).hexdigest()[:12]
+
+    def runs(self, ripe: int | None = None) -> Iterator[Run]:
+        """How its frames are cleaned once maps are learnt from the first `ripe` of them, all if not said.
+
+        Every `MOST_FRAMES` frames have a map of their own, which nothing changes any more. What comes after them is
+        cleaned with the map of the newest `MOST_FRAMES`.
+        """
+        members, ripe = self.members, len(self.members) if ripe is None else ripe
+        whole = ripe // MOST_FRAMES * MOST_FRAMES
+        for start in range(0, whole, MOST_FRAMES):
+            block = members[start : start + MOST_FRAMES]
+            yield Run(self.glass_id, block, block, self.wrong_sign)
+        if members[whole:]:
+            yield Run(self.glass_id, members[max(0, ripe - MOST_FRAMES) : ripe], members[whole:], self.wrong_sign)
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The `witnesses` that a map is learnt from, at most `MOST_FRAMES`, and the frames that are `cleaned` with it.
+
+    Of these some may have come later than the map.
+    """
+
+    glass_id: str
+    witnesses: tuple[Member, ...]
+    cleaned: tuple[Member, ...]
+    wrong_sign: bool = False
+
+    @property
+    def map_sha256(self) -> str:
+        """Stands for all that the map depends on, the profile apart: equal digests, equal maps."""
+        lines = [self.glass_id, *(f"{member.sha256} {member.offset}" for member in self.witnesses)]
+        return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+    @property
+    def worth_learning(self) -> bool:
+        """Whether its frames are cleaned with a map at all."""
+        return len(self.witnesses) > 1 and not self.wrong_sign
+
+    def without(self, lost: Set[int]) -> Run:
+        """The run if the frames numbered `lost` had never been."""
+        witnesses, cleaned = (
+            tuple(member for member in members if member.frame not in lost)
+            for members in (self.witnesses, self.cleaned)
+        )
+        return replace(self, witnesses=witnesses, cleaned=cleaned)
+
+
+class Glasses:
+    """The glasses that live, learnt of frame by frame; begun with none, or with the groups an earlier run had found.
+
+    The frames are grouped twice, by what is dark in them and by what is light: if light points are what they share,
+    the profile has the wrong sign.
+    """
+
+    def __init__(
+        self,
+        fingerprint: Callable[[int], Fingerprint],
+        params: MatchParams,
+        upright: Iterable[Group] = (),
+        inverted: Iterable[Group] = (),
+    ) -> None:
+        """Take the fingerprint of a recent member by its number from `fingerprint`."""
+        self.upright = Groups(fingerprint, params, upright)
+        self.inverted = Groups(lambda number: fingerprint(number).inverted, params, inverted)
+
+    @property
+    def live(self) -> tuple[Glass, ...]:
+        """The glasses that a new frame may lie on, by first frame."""
+        wrong = self._wrong()
+        return tuple(Glass(group.members, bool(wrong & _numbers(group))) for group in self.upright.live)
+
+    def admit(self, newcomer: Member) -> tuple[Glass, ...]:
+        """Sort in the next frame, of whatever offset; give the glasses that ended by it and are never joined again."""
+        wrong = self._wrong()
+        self.inverted.admit(newcomer)
+        ended = self.upright.admit(newcomer)
+        return tuple(Glass(group.members, bool(wrong & _numbers(group))) for group in ended)
+
+    def _wrong(self) -> set[int]:
+        """Frames that share more light points than dark ones."""
+        wrong: set[int] = set()
+        for other in self.inverted.live:
+            numbers = _numbers(other)
+            usual = max(self.upright.live, key=lambda group: len(numbers & _numbers(group)))
+            if _depth(self.inverted, other) > _depth(self.upright, usual):
+                wrong |= numbers
+        return wrong
+
+
+def _numbers(group: Group) -> set[int]:
+    return {member.frame for member in group.recent}
+
+
+def _depth(groups: Groups, group: Group) -> float:
+    """Density of all that the frames of a group share, in D.
+
+    Not how much of it there is: dirt has a rim that stands out to the other side, in more places but far less.
+    """
+    return float(groups.landmarks(group).points[:, 2].sum()) if len(group.members) > 1 else 0.0
 
 
 def find_glasses(frames: Sequence[Frame], params: MatchParams) -> list[Glass]:
     """Sort the frames, in the order in which they came, by the glass that they lie on."""
-    upright = [frame.observation.fingerprint for frame in frames]
-    inverted = [one.inverted for one in upright]
-    groups = group(upright, params)
-    wrong: set[int] = set()
-    for other in group(inverted, params):
-        numbers = _numbers(other)
-        usual = max(groups, key=lambda one: len(numbers & _numbers(one)))
-        if _depth(other, inverted, params) > _depth(usual, upright, params):
-            wrong |= numbers
-    return [Glass(one.members, bool(wrong & _numbers(one))) for one in groups]
+    glasses = Glasses(lambda number: frames[number].observation.fingerprint, params)
+    ended = [glass for number, frame in enumerate(frames) for glass in glasses.admit(Member(number, frame.sha256))]
+    return sorted([*ended, *glasses.live], key=lambda glass: glass.members[0].frame)
 
 
-def _size(frame: Frame) -> tuple[int, int]:
-    return frame.info.width, frame.info.height
-
-
-def _numbers(one: Group) -> set[int]:
-    return {member.frame for member in one.members}
-
-
-def _depth(one: Group, frames: Sequence[Fingerprint], params: MatchParams) -> float:
-    """Density of all that the frames share, in D.
-
-    Not how much of it there is: dirt has a rim that stands out to the other side, in more places but far less.
-    """
-    if len(one.members) < 2:
-        return 0.0
-    shared = landmarks([(frames[member.frame], member.offset) for member in one.members], params)
-    return float(shared.points[:, 2].sum())
-
-
-def learn_glass(
-    glass: Glass,
-    run: Sequence[Member],
-    frames: Sequence[Frame],
-    profile: Profile,
-    folder: Path,
-    threads: int,
-    progress: Progress,
-) -> Learnt | LeftAlone:
-    """Learn the map of a glass from a run of its frames, into `folder`; or say why they are to be left alone."""
-    if glass.wrong_sign:
-        return LeftAlone(_wrong_sign(profile), abstained=True)
-    if len(run) < 2:
-        size = _size(frames[run[0].frame])
-        alone_of_its_size = len(frames) > 1 and sum(_size(frame) == size for frame in frames) == 1
-        return LeftAlone(_OTHER_SIZE.format(*size), abstained=False) if alone_of_its_size else ALONE
-    started = time.monotonic()
-    seen = [frames[member.frame].observation for member in run]
+def learn_map(witnesses: Sequence[tuple[Observation, Member]], folder: Path, workplace: Workplace) -> GlassMap:
+    """Learn the map of the glass that at least two frames lie on, into `folder`."""
+    profile = workplace.profile
+    seen = [one for one, _ in witnesses]
     scenes = number_scenes([one.fingerprint for one in seen], profile.match)
-    witnesses = [Witness(one.codes, member.offset, scene) for one, member, scene in zip(seen, run, scenes, strict=True)]
     fixed = fixed_cells(np.stack([one.fingerprint.film for one in seen]), profile.match.same_film_d)
-    params = LearnParams(profile.residual, profile.evidence, profile.lives)
-    height, width = witnesses[0].codes.height, witnesses[0].codes.width
-    step = progress("Learning the dirt", learning_steps(height, width))
-    found = learn(witnesses, fixed, params, folder, threads, step)
-    share = found.dirty_px / (height * width)
-    if share > profile.evidence.most_share:
-        reason = (
-            f"{share:.0%} of the glass looked dirty, which is not believed; "
-            f"if it is true, raise evidence.most_share in profile {profile.name}"
-        )
-        return LeftAlone(reason, abstained=True)
-    name = _glass_id(frames[glass.members[0].frame])
-    seconds = (time.monotonic() - started) / len(run)
-    return Learnt(name, found, {member.frame: member.offset for member in run}, seconds)
-
-
-def _glass_id(first: Frame) -> str:
-    """Name of a glass: made from the first frame's content, so the same from run to run."""
-    return hashlib.sha256(b"glass " + first.sha256.encode()).hexdigest()[:12]
-
-
-def _wrong_sign(profile: Profile) -> str:
-    says = profile.scan.dirt
-    does = "brightens" if says == "darkens" else "darkens"
-    others = " or ".join(f"{other.name} ({other.description})" for other in opposites(profile))
-    return f"dirt {does} these frames, but profile {profile.name} expects that it {says} them; use --profile {others}"
+    step = workplace.progress("Learning the dirt", learning_steps(seen[0].codes.height, seen[0].codes.width))
+    return learn(
+        [Witness(one.codes, member.offset, scene) for (one, member), scene in zip(witnesses, scenes, strict=True)],
+        fixed,
+        LearnParams(profile.residual, profile.evidence, profile.lives),
+        folder,
+        workplace.threads,
+        step,
+    )

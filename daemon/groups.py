@@ -1,106 +1,152 @@
-"""Which frames lie on the same glass. A holder has slots and a glass is wiped, so several glasses live at once."""
+"""Which frames lie on the same glass. A holder has slots and a glass is wiped, so several glasses live at once.
+
+Frames are admitted one by one, in the order in which they came, and what is known by then does not depend on frames
+yet to come: so a roll that is cleaned at once and one that arrives over an evening are sorted in the same way.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..processing.fingerprint import Fingerprint, Match, MatchParams, alike
 from ..processing.landmarks import Landmarks, landmarks, recognise
+from ..processing.learn import MOST_FRAMES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
-_RECENT = 24
-"""Members by which a glass is recognised: the newest."""
+RECENT = 24
+"""Members by which a glass is recognised: the newest. Only they are asked again whether they belong to it."""
+
+_LIVE = 32
+"""Glasses that a new frame may lie on: those that have had a frame most recently. The others have ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A frame, by its number in the sequence, and where its glass lies in it: (rows, columns) in px."""
+    """A frame: its number in the sequence, its digest, and where its glass lies in it, (rows, columns) in px."""
 
     frame: int
-    offset: tuple[float, float]
+    sha256: str
+    offset: tuple[float, float] = (0.0, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Frames on one patch of glass between two wipes, in the order in which they came."""
+    """Frames on one patch of glass between two wipes, in the order of their numbers."""
 
     members: tuple[Member, ...]
 
+    @property
+    def first(self) -> int:
+        """The number of its first frame."""
+        return self.members[0].frame
 
-def group(frames: Sequence[Fingerprint], params: MatchParams) -> list[Group]:
-    """Sort `frames`, in the order in which they were scanned, into groups; every frame is in exactly one.
+    @property
+    def last(self) -> int:
+        """The number of its last frame."""
+        return self.members[-1].frame
 
-    Each frame joins the glass that recognises it best or opens a new one; whoever else then turns out to lie on the
-    same glass joins too. At the end each glass is asked once more about all of its frames, now that it is known well.
-    """
-    glasses: list[Group] = []
-    for number in range(len(frames)):
-        glasses = _admit(glasses, number, frames, params)
-    settled: list[Group] = []
-    strangers: list[int] = []
-    for glass in glasses:
-        stays, leaves = _ask_again(glass, frames, params)
-        settled += [stays] if stays.members else []
-        strangers += leaves
-    for number in strangers:
-        settled = _admit(settled, number, frames, params)
-    return sorted(settled, key=lambda glass: glass.members[0].frame)
+    @property
+    def recent(self) -> tuple[Member, ...]:
+        """The members by which it is recognised."""
+        return self.members[-RECENT:]
 
 
-def _admit(glasses: list[Group], number: int, frames: Sequence[Fingerprint], params: MatchParams) -> list[Group]:
-    """Let a frame join the glasses that recognise it, which then are one; or open a new glass."""
-    found = [(glass, _recognised(glass, number, frames, params)) for glass in glasses]
-    known = [(glass, match) for glass, match in found if match]
-    if not known:
-        return [*glasses, Group((Member(number, (0.0, 0.0)),))]
-    known.sort(key=lambda pair: -pair[1].score)
-    host, best = known[0]
-    members = [*host.members, Member(number, best.offset)]
-    for other, match in known[1:]:
-        members += _moved(other, best.offset, match.offset)
-    joined = Group(tuple(sorted(members, key=lambda member: member.frame)))
-    rest = [glass for glass in glasses if all(glass is not one for one, _ in known)]
-    for alone in [glass for glass in rest if len(glass.members) == 1]:
-        lies = _recognised(joined, alone.members[0].frame, frames, params)
-        if lies:
-            newcomer = Member(alone.members[0].frame, lies.offset)
-            joined = Group(tuple(sorted([*joined.members, newcomer], key=lambda member: member.frame)))
-            rest.remove(alone)
-    return [*rest, joined]
+class Groups:
+    """The groups that live, by first frame; begun with none, or with those that an earlier run had found."""
+
+    def __init__(
+        self, fingerprint: Callable[[int], Fingerprint], params: MatchParams, live: Iterable[Group] = ()
+    ) -> None:
+        """Take the fingerprint of a recent member by its number from `fingerprint`."""
+        self._fingerprint = fingerprint
+        self._params = params
+        self._live = list(live)
+        self._landmarks: dict[Group, Landmarks] = {}
+
+    @property
+    def live(self) -> tuple[Group, ...]:
+        """The groups that a new frame may join."""
+        return tuple(sorted(self._live, key=lambda group: group.first))
+
+    def admit(self, newcomer: Member) -> tuple[Group, ...]:
+        """Sort in the next frame, of whatever offset; give the groups that ended by it and are never joined again.
+
+        It joins the glass that recognises it best or opens a new one; whoever else then turns out to lie on the same
+        glass joins too. The glass is then asked again about its recent members, now that it is known better; those it
+        disowns are sorted in anew. Of a run of frames that fills a map nobody leaves any more.
+        """
+        joined = self._join(newcomer)
+        stays, strangers = self._ask_again(joined)
+        if stays != joined:
+            self._replace([joined], stays)
+        for stranger in strangers:
+            self._join(stranger)
+        by_age = sorted(self._live, key=lambda group: group.last)
+        ended = by_age[:-_LIVE]
+        self._live = by_age[-_LIVE:]
+        self._landmarks = {group: known for group, known in self._landmarks.items() if group in self._live}
+        return tuple(ended)
+
+    def landmarks(self, group: Group) -> Landmarks:
+        """What a live group of at least two frames is recognised by."""
+        if group not in self._landmarks:
+            recent = [(self._fingerprint(member.frame), member.offset) for member in group.recent]
+            self._landmarks[group] = landmarks(recent, self._params)
+        return self._landmarks[group]
+
+    def recognised(self, group: Group, number: int) -> Match | None:
+        """How a frame lies on the glass of a group, if it does."""
+        frame, newest = self._fingerprint(number), self._fingerprint(group.last)
+        if len(group.members) == 1:
+            return alike(newest, frame, self._params)
+        if (newest.height, newest.width) != (frame.height, frame.width):
+            return None
+        return recognise(self.landmarks(group), frame, self._params)
+
+    def _join(self, newcomer: Member) -> Group:
+        """Let a frame join the groups that recognise it, which then are one; or open a new one."""
+        found = [(group, self.recognised(group, newcomer.frame)) for group in self.live]
+        known = [(group, match) for group, match in found if match]
+        if not known:
+            return self._replace([], Group((replace(newcomer, offset=(0.0, 0.0)),)))
+        known.sort(key=lambda pair: -pair[1].score)
+        host, best = known[0]
+        members = [*host.members, replace(newcomer, offset=best.offset)]
+        for other, match in known[1:]:
+            members += _moved(other, best.offset, match.offset)
+        joined = self._replace([group for group, _ in known], _sorted(members))
+        for alone in [group for group in self.live if len(group.members) == 1]:
+            if lies := self.recognised(joined, alone.first):
+                members = [*joined.members, replace(alone.members[0], offset=lies.offset)]
+                joined = self._replace([joined, alone], _sorted(members))
+        return joined
+
+    def _ask_again(self, group: Group) -> tuple[Group, list[Member]]:
+        """The group with the members that it recognises, at the offsets that it now sees, and the others."""
+        count = len(group.members)
+        if count < 3:
+            return group, []
+        settled = max(count - RECENT, (count - 1) // MOST_FRAMES * MOST_FRAMES)
+        found = [(member, self.recognised(group, member.frame)) for member in group.members[settled:]]
+        stays = [replace(member, offset=match.offset) for member, match in found if match]
+        strangers = [member for member, match in found if not match]
+        return Group((*group.members[:settled], *stays)), strangers
+
+    def _replace(self, old: Sequence[Group], new: Group) -> Group:
+        self._live = [group for group in self._live if group not in old]
+        if new.members:
+            self._live.append(new)
+        return new
 
 
-def _moved(glass: Group, here: tuple[float, float], there: tuple[float, float]) -> list[Member]:
-    """The members of `glass` on the grid of another, where one frame lies `here` in the other and `there` in it."""
+def _sorted(members: Iterable[Member]) -> Group:
+    return Group(tuple(sorted(members, key=lambda member: member.frame)))
+
+
+def _moved(group: Group, here: tuple[float, float], there: tuple[float, float]) -> list[Member]:
+    """The members of `group` on the grid of another, where one frame lies `here` in the other and `there` in it."""
     down, right = here[0] - there[0], here[1] - there[1]
-    return [Member(m.frame, (m.offset[0] + down, m.offset[1] + right)) for m in glass.members]
-
-
-def _recognised(glass: Group, number: int, frames: Sequence[Fingerprint], params: MatchParams) -> Match | None:
-    """How the frame lies on the glass, if it does."""
-    frame = frames[number]
-    if len(glass.members) == 1:
-        return alike(frames[glass.members[0].frame], frame, params)
-    if (frames[glass.members[0].frame].height, frames[glass.members[0].frame].width) != (
-        frame.height,
-        frame.width,
-    ):
-        return None
-    return recognise(_landmarks(glass, frames, params), frame, params)
-
-
-def _landmarks(glass: Group, frames: Sequence[Fingerprint], params: MatchParams) -> Landmarks:
-    recent = glass.members[-_RECENT:]
-    return landmarks([(frames[member.frame], member.offset) for member in recent], params)
-
-
-def _ask_again(glass: Group, frames: Sequence[Fingerprint], params: MatchParams) -> tuple[Group, list[int]]:
-    """The glass with the members that it recognises, at the offsets that it now sees, and the others."""
-    if len(glass.members) < 3:
-        return glass, []
-    known = _landmarks(glass, frames, params)
-    found = [(member, recognise(known, frames[member.frame], params)) for member in glass.members]
-    stays = tuple(Member(member.frame, match.offset) for member, match in found if match)
-    return Group(stays), [member.frame for member, match in found if not match]
+    return [replace(m, offset=(m.offset[0] + down, m.offset[1] + right)) for m in group.members]

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from .film import Profile
     from .progress import Progress
+    from .workplace import Workplace
 
 
 def digests(arrivals: Sequence[Arrival], progress: Progress) -> tuple[dict[Arrival, str], list[Outcome]]:
@@ -35,41 +35,48 @@ def digests(arrivals: Sequence[Arrival], progress: Progress) -> tuple[dict[Arriv
     return known, unreadable
 
 
-def observe_all(
-    known: Mapping[Arrival, str], profile: Profile, folder: Path, threads: int, progress: Progress
-) -> tuple[list[Frame], list[Outcome]]:
-    """Observe every file once, in their order, with the residuals in `folder`; and the outcomes of the broken ones.
+def observe_all(known: Mapping[Arrival, str], workplace: Workplace) -> tuple[list[Frame], list[Outcome]]:
+    """Observe every file once, in their order, with the residuals in scratch; and the outcomes of the broken ones.
 
     Of more files than one map is learnt from, only fingerprints are kept; `recall` brings back the residuals.
     """
     frames: list[Frame] = []
     broken = []
-    step = progress("Observing", len(known))
+    step = workplace.progress("Observing", len(known))
     for number, (arrival, digest) in enumerate(known.items()):
-        started = time.monotonic()
         try:
-            info = probe(arrival.path)
-            seen = observe(info, profile.scan, profile.residual, folder / f"{number}.residual", threads)
-        except (ImageError, OSError) as error:
-            broken.append(Outcome(arrival, error=frame_error(arrival, error)))
+            frames.append(observe_frame(arrival, digest, workplace.scratch / f"{number}.residual", workplace))
+        except FrameError as error:
+            broken.append(Outcome(arrival, error=error))
         else:
-            frames.append(Frame(arrival, info, digest, seen, time.monotonic() - started))
             if len(known) > MOST_FRAMES:
                 forget([frames[-1]])
         step()
     return frames, broken
 
 
-def recall(frames: Sequence[Frame], profile: Profile, threads: int) -> list[Outcome]:
+def observe_frame(arrival: Arrival, sha256: str, codes: Path, workplace: Workplace) -> Frame:
+    """Observe one file of this digest, with its residual in `codes`. Raises FrameError where it cannot be used."""
+    started = time.monotonic()
+    profile = workplace.profile
+    try:
+        info = probe(arrival.path)
+        seen = observe(info, profile.scan, profile.residual, codes, workplace.threads)
+    except (ImageError, OSError) as error:
+        raise frame_error(arrival, error) from error
+    return Frame(arrival, info, sha256, seen, time.monotonic() - started)
+
+
+def recall(frames: Sequence[Frame], workplace: Workplace) -> list[Outcome]:
     """Make sure that the residuals of `frames` are there; give the outcomes of those whose files have gone bad."""
     gone = []
     for frame in frames:
         codes = frame.observation.codes.path
         try:
             if not codes.exists():
-                observe(frame.info, profile.scan, profile.residual, codes, threads)
-        except (ImageError, OSError) as error:
-            gone.append(Outcome(frame.arrival, error=frame_error(frame.arrival, error)))
+                observe_frame(frame.arrival, frame.sha256, codes, workplace)
+        except FrameError as error:
+            gone.append(Outcome(frame.arrival, error=error))
     return gone
 
 

@@ -56,7 +56,7 @@ _REMEDIES = {
 WRITE_FAULTS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS})
 """What only writing fails with, so that no original is at fault."""
 
-State = Literal["to do", "done", "edited", "foreign"]
+State = Literal["none", "ours", "edited", "foreign"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,7 @@ class Output:
                 _sync(part)
             _sync(pending.parent)
             # Late, since writing takes its time, and somebody may have edited the picture meanwhile.
-            state = self.state(arrival, receipt.roll_sha256, receipt.profile_sha256)
+            state = self.state(arrival)
             if state in ("edited", "foreign") and not self.force:
                 raise not_ours(picture, state)
             if masked:
@@ -176,25 +176,21 @@ class Output:
                 return pending
             return _read(file)
 
-    def state(self, arrival: Arrival, roll_sha256: str, profile_sha256: str) -> State:
-        """Tell what there is to do for a frame, from the digests of its roll and profile. Writes nothing.
+    def state(self, arrival: Arrival) -> State:
+        """Tell what is in a frame's place. Writes nothing.
 
-        ``done``: the picture is as we wrote it, from this roll with this profile. ``to do``: there is none,
-        or one that we wrote otherwise. ``edited``: it is not as we wrote it. ``foreign``: there is one, but
-        no receipt for it. Neither of the last two is ours to overwrite. Raises FrameError where the picture
-        or its receipt cannot be read.
+        ``none``: no picture. ``ours``: as we wrote it. ``edited``: not as we wrote it. ``foreign``: there is one,
+        but no receipt for it. Neither of the last two is ours to overwrite. Raises FrameError where the picture or
+        its receipt cannot be read.
         """
         picture = self.path(arrival)
         if not os.path.lexists(picture):
-            return "to do"
+            return "none"
         receipt = self.read_receipt(arrival)
         if receipt is None:
             return "foreign"
         with _naming(picture):
-            if receipt.output_sha256 != _digest(picture):
-                return "edited"
-        same = (receipt.roll_sha256, receipt.profile_sha256) == (roll_sha256, profile_sha256)
-        return "done" if same else "to do"
+            return "ours" if receipt.output_sha256 == _digest(picture) else "edited"
 
     def _unusable(self, error: OSError) -> ServiceError:
         reason = f"{self.folder}: the output folder cannot be used: {error.strerror} ({error.filename})"

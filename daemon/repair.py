@@ -1,4 +1,4 @@
-"""One frame cleaned and put into place with its receipt."""
+"""One frame cleaned with the map of its glass, or left alone with the reason, and put into place with its receipt."""
 
 from __future__ import annotations
 
@@ -9,95 +9,134 @@ from typing import TYPE_CHECKING
 
 from ..processing.clean import FrameDirt, clean
 from ..processing.image import ImageError
+from ..processing.presence import present
 from .errors import FrameError
-from .frame import Frame, Outcome, Receipt
+from .film import opposites
+from .frame import Outcome, Receipt
+from .glass import learn_map
 from .intake import frame_error
-from .output import Draft, Output, copy, sha256_of
+from .output import copy, sha256_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from ..processing.learn import GlassMap
     from .film import Profile
+    from .frame import Frame
+    from .glass import Run
+    from .groups import Member
+    from .output import Draft
+    from .workplace import Workplace
 
 CLEAN_GLASS = "no dirt was found on the glass in this frame"
 REENCODED = "JPEG: encoded again with its own tables, so pixels outside the repairs may differ by rounding"
 
 
 @dataclass(frozen=True, slots=True)
-class Learnt:
-    """A map and the run of frames it was learnt from, each with its offset (rows, columns) in px, in order.
+class Known:
+    """What is known of the glass under the frames of a run, and the map of its dirt if there is one.
 
     `seconds` is each frame's share of the time that learning took.
     """
 
-    glass_id: str
-    map: GlassMap
-    offsets: dict[int, tuple[float, float]]
-    seconds: float
-
-
-@dataclass(frozen=True, slots=True)
-class LeftAlone:
-    """Why frames are copied as they are."""
-
-    reason: str
-    abstained: bool
+    run: Run
+    map: GlassMap | None = None
     seconds: float = 0.0
 
 
-def clean_frame(
-    number: int,
-    frame: Frame,
-    verdict: Learnt | LeftAlone,
-    profile: Profile,
-    roll: str,
-    output: Output,
-    threads: int,
-) -> Outcome:
-    """Clean frame `number` with what is known of its glass, or copy it; `roll` is the digest for the receipt."""
+def learn_glass(run: Run, frames: Sequence[Frame], workplace: Workplace) -> Known:
+    """Learn the map of a run into scratch, if its frames are cleaned with one; `frames` by number."""
+    if not run.worth_learning:
+        return Known(run)
     started = time.monotonic()
+    witnesses = [(frames[member.frame].observation, member) for member in run.witnesses]
+    found = learn_map(witnesses, workplace.scratch, workplace)
+    return Known(run, found, (time.monotonic() - started) / len(run.witnesses))
+
+
+def clean_frame(frame: Frame, member: Member, known: Known, workplace: Workplace) -> Outcome:
+    """Clean a frame with what is known of its glass, or copy it, and put it into place."""
+    started = time.monotonic()
+    profile = workplace.profile
     receipt = partial(
         Receipt,
         input=frame.arrival.shown,
         input_sha256=frame.sha256,
-        roll_sha256=roll,
+        map_sha256=known.run.map_sha256,
         profile=profile.name,
         profile_sha256=profile.digest,
     )
 
     def write(draft: Draft) -> Receipt:
-        if isinstance(verdict, LeftAlone):
-            digest = copy(frame.arrival.path, draft.picture)
-            return receipt(
-                output_sha256=digest, status="abstained" if verdict.abstained else "unchanged", reason=verdict.reason
-            )
-        return _repair(draft, number, frame, verdict, profile, threads, receipt)
+        run, original = known.run, frame.arrival.path
+        told = partial(receipt, glass_id=run.glass_id, map_frames=len(run.witnesses), offset_px=member.offset)
+        if doubt := _doubt(known, profile):
+            return told(output_sha256=copy(original, draft.picture), status="abstained", reason=doubt)
+        if known.map is None:
+            return receipt(output_sha256=copy(original, draft.picture), status="unchanged", reason=_alone(frame))
+        return _repair(draft, frame, _dirt(frame, member, run, known.map, workplace), workplace, told)
 
     try:
-        done = output.publish(frame.arrival, write)
+        done = workplace.output.publish(frame.arrival, write)
     except ImageError as error:
         return Outcome(frame.arrival, error=frame_error(frame.arrival, error))
     except FrameError as error:
         return Outcome(frame.arrival, error=error)
-    seconds = {"observe": frame.seconds, "learn": verdict.seconds, "clean": time.monotonic() - started}
+    seconds = {"observe": frame.seconds, "learn": known.seconds, "clean": time.monotonic() - started}
     return Outcome(frame.arrival, done, megapixels=frame.info.height * frame.info.width / 1e6, seconds=seconds)
 
 
-def _repair(
-    draft: Draft,
-    number: int,
-    frame: Frame,
-    learnt: Learnt,
-    profile: Profile,
-    threads: int,
-    receipt: Callable[..., Receipt],
-) -> Receipt:
+def _alone(frame: Frame) -> str:
+    size = f"{frame.info.width} x {frame.info.height}"
+    return f"no other frame of {size} pixels shares its dirt, so nothing is known of the glass"
+
+
+def _doubt(known: Known, profile: Profile) -> str:
+    """Why frames are left alone although something is known of their glass; empty if they need not be."""
+    if known.run.wrong_sign:
+        says = profile.scan.dirt
+        does = "brightens" if says == "darkens" else "darkens"
+        others = " or ".join(f"{other.name} ({other.description})" for other in opposites(profile))
+        return (
+            f"dirt {does} these frames, but profile {profile.name} expects that it {says} them; use --profile {others}"
+        )
+    if known.map is not None:
+        share = known.map.dirty_px / (known.map.density.height * known.map.density.width)
+        if share > profile.evidence.most_share:
+            return (
+                f"{share:.0%} of the glass looked dirty, which is not believed; "
+                f"if it is true, raise evidence.most_share in profile {profile.name}"
+            )
+    return ""
+
+
+def _dirt(frame: Frame, member: Member, run: Run, found: GlassMap, workplace: Workplace) -> FrameDirt:
+    """The dirt in a frame; of one that came after the map was learnt, it has to be found out what lies in it."""
+    codes = frame.observation.codes
+    if member in run.witnesses:
+        return FrameDirt(found, codes, run.witnesses.index(member), member.offset)
+    last = len(run.witnesses) - 1
+    gap = sum(run.witnesses[last].frame < other.frame <= member.frame for other in run.cleaned)
+    profile, destination = workplace.profile, workplace.scratch / "present"
+    lies = present(
+        found, last, codes, member.offset, gap, profile.residual, profile.lives, destination, workplace.threads
+    )
+    return FrameDirt(lies, codes, 0, member.offset)
+
+
+def _repair(draft: Draft, frame: Frame, dirt: FrameDirt, workplace: Workplace, told: Callable[..., Receipt]) -> Receipt:
     """Write the repaired picture and its mask, or a copy where nothing needed repair."""
-    offset = learnt.offsets[number]
-    dirt = FrameDirt(learnt.map, frame.observation.codes, list(learnt.offsets).index(number), offset)
-    report = clean(frame.info, dirt, profile.scan, profile.residual, profile.repair, draft.picture, draft.mask, threads)
-    told = partial(receipt, glass_id=learnt.glass_id, map_frames=len(learnt.offsets), offset_px=offset)
+    profile = workplace.profile
+    report = clean(
+        frame.info,
+        dirt,
+        profile.scan,
+        profile.residual,
+        profile.repair,
+        draft.picture,
+        draft.mask,
+        workplace.threads,
+    )
     if not report.changed_px:
         draft.mask.unlink()
         return told(output_sha256=copy(frame.arrival.path, draft.picture), status="unchanged", reason=CLEAN_GLASS)

@@ -1,11 +1,12 @@
 """Which frames lie on the same glass."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
-from dustwatch.daemon.groups import Group, group
+from dustwatch.daemon.groups import Group, Groups, Member
 from dustwatch.processing.fingerprint import Fingerprint, MatchParams
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -20,6 +21,13 @@ seeds = st.integers(0, 2**32 - 1)
 def scans(rng: Rng, glasses: list[np.ndarray], of: list[int], shown: float = 0.7) -> list[Fingerprint]:
     """A frame for every number in `of`, on the glass of that number, at offsets of up to a pixel or so."""
     return [signature(rng, glasses[k], offset=tuple(rng.normal(0, 0.5, 2)), shown=shown) for k in of]
+
+
+def group(frames: Sequence[Fingerprint], params: MatchParams) -> list[Group]:
+    """All groups that frames admitted in this order are sorted into, by first frame."""
+    groups = Groups(frames.__getitem__, params)
+    ended = [one for number in range(len(frames)) for one in groups.admit(Member(number, str(number)))]
+    return sorted([*ended, *groups.live], key=lambda one: one.first)
 
 
 def frames_in(groups: list[Group]) -> list[list[int]]:

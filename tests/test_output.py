@@ -21,7 +21,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from permissions import ordinary_user
 
-ROLL, PROFILE = "roll", "profile"
+MAP, PROFILE = "map", "profile"
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def receipt_for(arrival: Arrival, data: bytes) -> Receipt:
         input=arrival.shown,
         input_sha256=sha256_of(arrival.path),
         output_sha256=hashlib.sha256(data).hexdigest(),
-        roll_sha256=ROLL,
+        map_sha256=MAP,
         profile="generic-negative",
         profile_sha256=PROFILE,
         status="cleaned",
@@ -66,7 +66,7 @@ def files(output: Output) -> set[str]:
 
 
 def state(output: Output, arrival: Arrival) -> str:
-    return output.state(arrival, ROLL, PROFILE)
+    return output.state(arrival)
 
 
 # --- receipts -----------------------------------------------------------------------------------------------
@@ -80,7 +80,7 @@ RECEIPTS = st.builds(
     input=TEXT,
     input_sha256=TEXT,
     output_sha256=TEXT,
-    roll_sha256=TEXT,
+    map_sha256=TEXT,
     profile=TEXT,
     profile_sha256=TEXT,
     status=st.sampled_from(["cleaned", "unchanged", "abstained"]),
@@ -161,7 +161,7 @@ def test_a_copy_has_the_same_bytes(output: Output, arrival: Arrival) -> None:
 
     assert output.publish(arrival, write).output_sha256 == sha256_of(arrival.path)
     assert output.path(arrival).read_bytes() == arrival.path.read_bytes()
-    assert state(output, arrival) == "done"
+    assert state(output, arrival) == "ours"
 
 
 @pytest.mark.parametrize("mode", [0o644, 0o600, 0o440])
@@ -204,7 +204,7 @@ def test_when_the_writer_fails_all_is_as_before(output: Output, arrival: Arrival
     with pytest.raises(type(error)):
         output.publish(arrival, write)
     assert {path: path.read_bytes() for path in output.folder.rglob("*") if path.is_file()} == before
-    assert state(output, arrival) == "done"
+    assert state(output, arrival) == "ours"
 
 
 def test_a_picture_put_where_a_link_was_leaves_its_target_alone(output: Output, arrival: Arrival) -> None:
@@ -268,7 +268,7 @@ def test_a_full_disk_is_said_and_the_next_frame_goes_on(small_disk: Path, arriva
         assert failure(output, arrival, writer(arrival, bytes(1 << 20))) == text
         assert files(output) == set()
         output.publish(arrival, writer(arrival, b"small"))
-    assert state(output, arrival) == "done"
+    assert state(output, arrival) == "ours"
 
 
 def test_a_folder_in_the_place_of_the_picture(output: Output, arrival: Arrival) -> None:
@@ -283,11 +283,11 @@ def test_a_folder_in_the_place_of_the_picture(output: Output, arrival: Arrival) 
 def test_a_folder_in_the_place_of_the_receipt(output: Output, arrival: Arrival) -> None:
     output.receipt_path(arrival).mkdir(parents=True)
     failure(output, arrival, writer(arrival, b"clean"))
-    assert state(output, arrival) == "done"  # the picture was in place before, and is known as ours
+    assert state(output, arrival) == "ours"  # the picture was in place before, and is known as ours
     output.receipt_path(arrival).rmdir()
     with output.prepare():
         assert files(output) == {"roll/a.tif", "receipts/roll/a.tif.json"}
-    assert state(output, arrival) == "done"
+    assert state(output, arrival) == "ours"
 
 
 def test_a_file_in_the_place_of_a_folder(output: Output, arrival: Arrival) -> None:
@@ -351,21 +351,18 @@ def test_a_picture_or_receipt_that_may_not_be_read(public: Path, name: str) -> N
 # --- whose it is --------------------------------------------------------------------------------------------
 
 
-def test_what_there_is_to_do(output: Output, arrival: Arrival) -> None:
-    assert state(output, arrival) == "to do"
+def test_what_we_wrote_is_ours(output: Output, arrival: Arrival) -> None:
+    assert state(output, arrival) == "none"
     output.publish(arrival, writer(arrival, b"clean"))
-    assert state(output, arrival) == "done"
-    assert output.state(arrival, "another roll", PROFILE) == "to do"
-    assert output.state(arrival, ROLL, "another profile") == "to do"
+    assert state(output, arrival) == "ours"
 
 
-def test_an_edit_is_noticed_whatever_the_digests_and_a_deletion_too(output: Output, arrival: Arrival) -> None:
+def test_an_edit_is_noticed_and_a_deletion_too(output: Output, arrival: Arrival) -> None:
     output.publish(arrival, writer(arrival, b"clean"))
     output.path(arrival).write_bytes(b"CLEAN")
     assert state(output, arrival) == "edited"
-    assert output.state(arrival, "another roll", PROFILE) == "edited"
     output.path(arrival).unlink()
-    assert state(output, arrival) == "to do"
+    assert state(output, arrival) == "none"
 
 
 @pytest.mark.parametrize("receipt", [None, b"", b'{"schema": 2}'])
@@ -382,7 +379,7 @@ def test_a_picture_without_a_receipt_is_somebody_elses(output: Output, arrival: 
     assert not output.mask_path(arrival).exists()
     Output(output.folder, force=True).publish(arrival, writer(arrival, b"again"))
     assert output.path(arrival).read_bytes() == b"again"
-    assert state(output, arrival) == "done"
+    assert state(output, arrival) == "ours"
 
 
 def test_an_edit_while_the_frame_is_being_cleaned_is_not_lost(output: Output, arrival: Arrival) -> None:
@@ -398,7 +395,7 @@ def test_an_edit_while_the_frame_is_being_cleaned_is_not_lost(output: Output, ar
     assert files(output) == {"roll/a.tif", "receipts/roll/a.tif.json", "receipts/roll/a.tif.mask.png"}
     assert state(output, arrival) == "edited"
     Output(output.folder, force=True).publish(arrival, write)
-    assert state(output, arrival) == "done"
+    assert state(output, arrival) == "ours"
 
 
 def test_a_link_to_nowhere_is_somebody_elses(output: Output, arrival: Arrival) -> None:
@@ -491,7 +488,7 @@ VICTIM = """
         draft.mask.write_bytes(b"mask")
         digest = copy(arrival.path, draft.picture)
         return Receipt(
-            input="a.tif", input_sha256=digest, output_sha256=digest, roll_sha256=digest, profile="p",
+            input="a.tif", input_sha256=digest, output_sha256=digest, map_sha256=digest, profile="p",
             profile_sha256="q", status="unchanged", reason="",
         )
 
@@ -521,19 +518,21 @@ VICTIM = """
             status = publish_until(moment)
             pictures = [path.read_bytes() for path in output.folder.glob("roll/[!.]*")]
             assert pictures in ([], [b"older"], [b"newer"]), (moment, pictures)
-            state = output.state(arrival, digest, "q")
-            assert state == ("done" if pictures == [b"newer"] else "to do"), (moment, state)
+            state, receipt = output.state(arrival), output.read_receipt(arrival)
+            assert state == ("ours" if pictures else "none"), (moment, state)
+            newer = receipt is not None and receipt.output_sha256 == digest
+            assert newer == (pictures == [b"newer"]), moment
             with output.prepare():
-                assert output.state(arrival, digest, "q") == state, moment
+                assert output.state(arrival) == state, moment
                 assert not list(output.folder.rglob("*.part")), moment
                 receipts = [Receipt.from_json(path.read_bytes()) for path in output.folder.rglob("*.json")]
                 assert len(receipts) == len(pictures), moment
                 if pictures:
                     output.path(arrival).write_bytes(b"edited")
-                    assert output.state(arrival, digest, "q") == "edited", moment
+                    assert output.state(arrival) == "edited", moment
                     output.path(arrival).write_bytes(pictures[0])
             output.publish(arrival, write)
-            assert output.state(arrival, digest, "q") == "done", moment
+            assert output.state(arrival) == "ours", moment
             shutil.rmtree(output.folder)
             if status == 0:
                 return moment
