@@ -1,0 +1,187 @@
+"""The service's configuration: which folders are watched, and where it keeps what it knows.
+
+``systemd/config.yaml`` explains every key. Folders that would do harm together are refused at once, since
+nobody looks on when the service writes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from itertools import permutations
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from annotated_types import Interval
+from platformdirs import user_state_path
+
+from .errors import ExitCode, ServiceError
+from .film import is_path, load_profile
+from .yaml_file import KeyPath, Problem, Schema, Written, strict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_PROFILE = "generic-negative"
+
+
+@dataclass(frozen=True, slots=True)
+class FolderSettings:
+    """A folder to watch.
+
+    `input`, `output`: absolute; scans may appear anywhere below `input`, which may come later, as network shares do.
+    `profile`: a name or an absolute file, as `load_profile` takes it.
+    `still_s`: a file is taken for whole when it has not changed for so many seconds.
+    `look_every_s`: the folder is looked at anew at least every so many seconds. Where there are no events, on
+    network shares and with `events` off, that is all there is.
+    `close_after_min`: a glass without a new frame for so many minutes is closed: its frames are cleaned for the
+    last time.
+    `events`: ``auto`` takes those of the file system, except on network shares.
+    """
+
+    input: Path
+    output: Path
+    profile: str = _PROFILE
+    still_s: Annotated[float, Interval(ge=0.1, le=3600)] = 2.0
+    look_every_s: Annotated[float, Interval(ge=0.1, le=3600)] = 10.0
+    close_after_min: Annotated[float, Interval(ge=0.01, le=10080)] = 30.0
+    events: Literal["auto", "off"] = "auto"
+
+
+@strict
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the service is asked to do.
+
+    `folders`: at least one. `state`: see `state_folder`. `threads`: None for as many as there are cores.
+    """
+
+    folders: tuple[FolderSettings, ...]
+    state: Path | None = None
+    threads: Annotated[int, Interval(ge=1, le=256)] | None = None
+
+
+_SCHEMA = Schema(Settings, "a configuration")
+
+
+def load_settings(file: Path) -> Settings:
+    """Read the configuration; relative paths in it start at its folder, and ``~`` is a home folder.
+
+    Raises ServiceError (usage) listing all that is wrong with it and with its profiles. An input folder need not exist.
+    """
+    problems: list[Problem] = []
+    try:
+        written = _SCHEMA.read(file, problems)
+    except OSError as error:
+        raise ServiceError(f"{file}: cannot be read: {error.strerror}", ExitCode.USAGE) from error
+    if written is not None:
+        if written.values.get("folders") == []:
+            problems.append(written.problem(("folders",), "is empty; write at least one"))
+        for _, entry in _entries(written):
+            if entry.get("events") is False:
+                entry["events"] = "off"  # which YAML takes for a truth value
+        paths = _make_absolute(written, file.parent.absolute(), problems)
+        problems += _bad_profiles(written, paths)
+        problems += _bad_folders(written, {key: path for key, path in paths.items() if key[-1] != "profile"})
+    return _SCHEMA.check(file, written, problems)
+
+
+def state_folder(asked: Path | None) -> Path:
+    """Where the service keeps what it must know after a restart; need not exist.
+
+    That is `asked`, or what systemd provides (``StateDirectory=``), or the user's own folder for such things.
+    """
+    provided = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
+    return asked or (Path(provided) if provided else user_state_path("dustwatch"))
+
+
+def _entries(written: Written) -> list[tuple[KeyPath, dict[str, Any]]]:
+    """The sections of the folders, as far as they are sections."""
+    folders = written.values.get("folders")
+    entries = enumerate(folders) if isinstance(folders, list) else ()
+    return [(("folders", number), entry) for number, entry in entries if isinstance(entry, dict)]
+
+
+def _make_absolute(written: Written, base: Path, problems: list[Problem]) -> dict[KeyPath, Path]:
+    """Make all paths absolute where they stand; give those that are paths, in the order of the keys."""
+    paths = {}
+    sections = [(key, entry, ("input", "output", "profile")) for key, entry in _entries(written)]
+    for section, values, names in (*sections, ((), written.values, ("state",))):
+        for name in names:
+            text = values.get(name)
+            if not isinstance(text, str) or (name == "profile" and not is_path(text)):
+                continue
+            key = (*section, name)
+            if fault := _no_path(text):
+                problems.append(written.problem(key, fault))
+            else:
+                paths[key] = base / Path(text).expanduser()
+                values[name] = str(paths[key])
+    return paths
+
+
+def _no_path(text: str) -> str | None:
+    if not text or "\0" in text:
+        return "is empty, or has characters that no path can have; write a path"
+    if re.match(r"[\w+.-]+:[/\\]|\\\\", text):
+        return f"{text} is an address; mount what it stands for, and give the folder where it appears"
+    try:
+        Path(text).expanduser()
+    except RuntimeError:
+        return f"{text} begins with the home folder of nobody; write the path in full"
+    return None
+
+
+def _bad_profiles(written: Written, paths: Mapping[KeyPath, Path]) -> Iterator[Problem]:
+    for section, entry in _entries(written):
+        key = (*section, "profile")
+        profile = entry.get("profile", _PROFILE)
+        if isinstance(profile, str) and (key in paths or not is_path(profile)):
+            try:
+                load_profile(profile)
+            except ServiceError as error:
+                yield from (written.problem(key, fault) for fault in str(error).splitlines())
+
+
+# --- folders that would do harm -----------------------------------------------------------------------------
+
+_HARM = {
+    ("output", "input"): "what is written there would be taken for scans",
+    ("input", "output"): "what is written there could be taken for scans",
+    ("output", "output"): "what one writes there could overwrite or tidy away what the other does",
+    ("input", "input"): "scans would be cleaned twice",
+    ("state", "input"): "nothing is ever written where scans are",
+}
+"""What happens where a folder of the first kind is one of the second, or lies inside."""
+
+
+def _bad_folders(written: Written, paths: Mapping[KeyPath, Path]) -> Iterator[Problem]:
+    for key, path in paths.items():
+        if os.path.isfile(path):  # noqa: PTH113  (Path.is_file raises where nothing may be looked at)
+            yield written.problem(key, f"{path} is a file; give a folder")
+    real = {key: Path(os.path.realpath(path)) for key, path in paths.items()}
+    order = list(paths)
+    for inner, outer in permutations(order, 2):
+        harm = _HARM.get((str(inner[-1]), str(outer[-1])))
+        if harm is None or not _lies_in(real[inner], real[outer]):
+            continue
+        same = _lies_in(real[outer], real[inner])
+        if same and order.index(inner) < order.index(outer):
+            continue  # of two that are the same, the later one is at fault
+        how = "is" if same else "lies inside"
+        _, line = written.places[outer]
+        where = f"{paths[inner]} {how} the {outer[-1]} folder {paths[outer]} of line {line}"
+        yield written.problem(inner, f"{where}, but {harm}; give a folder beside it")
+
+
+def _lies_in(inner: Path, outer: Path) -> bool:
+    """Whether a folder is another one or lies in it, however they are spelt or mounted. Neither need exist."""
+    return any(place == outer or _same_on_disk(place, outer) for place in (inner, *inner.parents))
+
+
+def _same_on_disk(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
