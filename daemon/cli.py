@@ -110,6 +110,84 @@ def clean_command(
         raise SystemExit(ExitCode.SOME_FAILED)
 
 
+@cli.command("watch")
+@click.argument("input_", metavar="IN", type=click.Path(path_type=Path))
+@click.argument("output", metavar="OUT", type=click.Path(path_type=Path))
+@click.option(
+    "--profile",
+    "profile_name",
+    default="generic-negative",
+    show_default=True,
+    metavar="NAME",
+    help="What the scans hold.",
+)
+@click.option("--state", metavar="DIR", type=click.Path(path_type=Path), help="Where it keeps what it knows.")
+@click.option("--threads", type=click.IntRange(1), metavar="N", help="Default: as many as there are cores.")
+@click.option(
+    "--still",
+    type=click.FloatRange(0.1, 3600),
+    default=2.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="A file is whole when it has not changed for so long.",
+)
+@click.option(
+    "--close-after",
+    type=click.FloatRange(0.01, 10080),
+    default=30.0,
+    show_default=True,
+    metavar="MINUTES",
+    help="A glass without new frames for so long is closed.",
+)
+def watch_command(
+    input_: Path,
+    output: Path,
+    profile_name: str,
+    state: Path | None,
+    threads: int | None,
+    still: float,
+    close_after: float,
+) -> None:
+    """Clean scans as they appear in a folder.
+
+    Let it run beside the scan software, which saves into IN. Each frame appears in OUT at once, and again when more is
+    known of the dirt on its glass; for the last time when the glass has had no frame for a while. Originals are never
+    changed, and what you edit, move or delete in OUT stays as you left it. Ctrl-C ends it, and the next start goes on.
+    """
+    from . import log
+    from .service import serve
+    from .settings import FolderSettings, state_folder
+
+    folder = FolderSettings(
+        input_.absolute(), output.absolute(), profile_name, still_s=still, close_after_min=close_after
+    )
+    log.setup()
+    serve([folder], state_folder(state), threads or _cores())
+
+
+@cli.command("run")
+@click.option(
+    "--config",
+    default=Path("/etc/dustwatch/config.yaml"),
+    show_default=True,
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Which folders to watch.",
+)
+def run_command(config: Path) -> None:
+    """Watch several folders, as a service does.
+
+    FILE is explained, key by key, in systemd/config.yaml; systemd/dustwatch.service starts this command.
+    """
+    from . import log
+    from .service import serve
+    from .settings import load_settings, state_folder
+
+    settings = load_settings(config)
+    log.setup()
+    serve(settings.folders, state_folder(settings.state), settings.threads or _cores())
+
+
 @cli.command("demo")
 @click.option(
     "--output",

@@ -13,12 +13,27 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 from ..processing.defects import Defect  # noqa: TC001 - pydantic reads the annotation
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Mapping
     from pathlib import Path
 
     from ..processing.image import ImageInfo
     from ..processing.observe import Observation
     from .errors import FrameError
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """What tells whether a file was touched: two equal ones are of a file that nobody has written to in between."""
+
+    size: int
+    mtime_ns: int
+    inode: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Stamp:
+        """Take it from what stat says of a file."""
+        return cls(status.st_size, status.st_mtime_ns, status.st_ino)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +56,15 @@ class Arrival:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """An arrival that could be read: what kind of picture it is, its digest, and what it says about the glass."""
+    """An arrival that could be read: what kind of picture it is, its digest, and what it says about the glass.
+
+    It was all read while the file had this `stamp`.
+    """
 
     arrival: Arrival
     info: ImageInfo
     sha256: str
+    stamp: Stamp
     observation: Observation
     seconds: float
 

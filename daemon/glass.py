@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -14,12 +14,18 @@ from ..processing.learn import MOST_FRAMES, GlassMap, LearnParams, Witness, lear
 from .groups import Group, Groups, Member
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence, Set
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
     from pathlib import Path
 
     from ..processing.observe import Observation
     from .frame import Frame
     from .workplace import Workplace
+
+
+Fold = Literal["upright", "inverted"]
+"""By what frames are grouped: by what is dark in them, or by what is light."""
+
+FOLDS: tuple[Fold, ...] = ("upright", "inverted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +38,11 @@ class Glass:
 
     members: tuple[Member, ...]
     wrong_sign: bool = False
+
+    @property
+    def numbers(self) -> frozenset[int]:
+        """The numbers of its frames."""
+        return frozenset(member.frame for member in self.members)
 
     @property
     def glass_id(self) -> str:
@@ -77,6 +88,16 @@ class Run:
         """Whether its frames are cleaned with a map at all."""
         return len(self.witnesses) > 1 and not self.wrong_sign
 
+    def as_in(self, earlier: Iterable[Run]) -> Run:
+        """The run with the offsets of an earlier one that has the same witnesses, if there is one."""
+        numbers = [member.frame for member in self.witnesses]
+        for run in earlier:
+            if [member.frame for member in run.witnesses] == numbers:
+                before = {member.frame: member for member in run.cleaned}
+                cleaned = tuple(before.get(member.frame, member) for member in self.cleaned)
+                return replace(self, witnesses=run.witnesses, cleaned=cleaned)
+        return self
+
     def without(self, lost: Set[int]) -> Run:
         """The run if the frames numbered `lost` had never been."""
         witnesses, cleaned = (
@@ -94,15 +115,16 @@ class Glasses:
     """
 
     def __init__(
-        self,
-        fingerprint: Callable[[int], Fingerprint],
-        params: MatchParams,
-        upright: Iterable[Group] = (),
-        inverted: Iterable[Group] = (),
+        self, fingerprint: Callable[[int], Fingerprint], params: MatchParams, live: Mapping[Fold, Iterable[Group]] = {}
     ) -> None:
         """Take the fingerprint of a recent member by its number from `fingerprint`."""
-        self.upright = Groups(fingerprint, params, upright)
-        self.inverted = Groups(lambda number: fingerprint(number).inverted, params, inverted)
+        self.upright = Groups(fingerprint, params, live.get("upright", ()))
+        self.inverted = Groups(lambda number: fingerprint(number).inverted, params, live.get("inverted", ()))
+
+    @property
+    def folds(self) -> dict[Fold, Groups]:
+        """The groups by what they are told by."""
+        return {"upright": self.upright, "inverted": self.inverted}
 
     @property
     def live(self) -> tuple[Glass, ...]:
@@ -116,6 +138,11 @@ class Glasses:
         self.inverted.admit(newcomer)
         ended = self.upright.admit(newcomer)
         return tuple(Glass(group.members, bool(wrong & _numbers(group))) for group in ended)
+
+    def withdraw(self, number: int) -> None:
+        """Forget a frame, if it is on a glass that lives."""
+        self.upright.withdraw(number)
+        self.inverted.withdraw(number)
 
     def _wrong(self) -> set[int]:
         """Frames that share more light points than dark ones."""

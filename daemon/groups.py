@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 RECENT = 24
 """Members by which a glass is recognised: the newest. Only they are asked again whether they belong to it."""
 
-_LIVE = 32
+LIVE = 32
 """Glasses that a new frame may lie on: those that have had a frame most recently. The others have ended."""
 
 
@@ -85,10 +85,17 @@ class Groups:
         for stranger in strangers:
             self._join(stranger)
         by_age = sorted(self._live, key=lambda group: group.last)
-        ended = by_age[:-_LIVE]
-        self._live = by_age[-_LIVE:]
+        ended = by_age[:-LIVE]
+        self._live = by_age[-LIVE:]
         self._landmarks = {group: known for group, known in self._landmarks.items() if group in self._live}
         return tuple(ended)
+
+    def withdraw(self, number: int) -> None:
+        """Forget a frame, if it is in a group that lives."""
+        for group in self.live:
+            if any(member.frame == number for member in group.members):
+                rest = tuple(member for member in group.members if member.frame != number)
+                self._replace([group], Group(rest))
 
     def landmarks(self, group: Group) -> Landmarks:
         """What a live group of at least two frames is recognised by."""

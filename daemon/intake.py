@@ -10,7 +10,7 @@ from ..processing.learn import MOST_FRAMES
 from ..processing.observe import observe
 from ..processing.raster import probe
 from .errors import FrameError, Remedy
-from .frame import Arrival, Frame, Outcome
+from .frame import Arrival, Frame, Outcome, Stamp
 from .output import WRITE_FAULTS, sha256_of
 
 if TYPE_CHECKING:
@@ -28,11 +28,19 @@ def digests(arrivals: Sequence[Arrival], progress: Progress) -> tuple[dict[Arriv
     step = progress("Reading", len(arrivals))
     for arrival in arrivals:
         try:
-            known[arrival] = sha256_of(arrival.path)
-        except OSError as error:
-            unreadable.append(Outcome(arrival, error=frame_error(arrival, error)))
+            known[arrival] = read_digest(arrival)
+        except FrameError as error:
+            unreadable.append(Outcome(arrival, error=error))
         step()
     return known, unreadable
+
+
+def read_digest(arrival: Arrival) -> str:
+    """SHA-256 of a file. Raises FrameError where it cannot be read."""
+    try:
+        return sha256_of(arrival.path)
+    except OSError as error:
+        raise frame_error(arrival, error) from error
 
 
 def observe_all(known: Mapping[Arrival, str], workplace: Workplace) -> tuple[list[Frame], list[Outcome]]:
@@ -60,11 +68,12 @@ def observe_frame(arrival: Arrival, sha256: str, codes: Path, workplace: Workpla
     started = time.monotonic()
     profile = workplace.profile
     try:
+        stamp = Stamp.of(arrival.path.stat())
         info = probe(arrival.path)
         seen = observe(info, profile.scan, profile.residual, codes, workplace.threads)
     except (ImageError, OSError) as error:
         raise frame_error(arrival, error) from error
-    return Frame(arrival, info, sha256, seen, time.monotonic() - started)
+    return Frame(arrival, info, sha256, stamp, seen, time.monotonic() - started)
 
 
 def recall(frames: Sequence[Frame], workplace: Workplace) -> list[Outcome]:
@@ -84,6 +93,16 @@ def forget(frames: Sequence[Frame]) -> None:
     """Give back the disk space of the residuals of `frames`."""
     for frame in frames:
         frame.observation.codes.path.unlink(missing_ok=True)
+
+
+def require_same(arrival: Arrival, stamp: Stamp) -> None:
+    """Raise FrameError where a file is no longer as it was."""
+    try:
+        same = Stamp.of(arrival.path.stat()) == stamp
+    except OSError as error:
+        raise frame_error(arrival, error) from error
+    if not same:
+        raise FrameError(f"{arrival.shown}: was changed while it was worked on; let it be, and run again", Remedy.RETRY)
 
 
 def frame_error(arrival: Arrival, error: ImageError | OSError) -> FrameError:

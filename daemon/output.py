@@ -83,19 +83,22 @@ class Output:
 
     def receipt_path(self, arrival: Arrival) -> Path:
         """Where the receipt belongs."""
-        return self.folder / RECEIPTS / f"{arrival.relative}.json"
+        return self.receipts / f"{arrival.relative}.json"
 
     def mask_path(self, arrival: Arrival) -> Path:
         """Where the mask belongs."""
-        return self.folder / RECEIPTS / f"{arrival.relative}.mask.png"
+        return self.receipts / f"{arrival.relative}.mask.png"
+
+    @property
+    def receipts(self) -> Path:
+        """The folder of receipts and masks."""
+        return self.folder / RECEIPTS
 
     @contextmanager
-    def prepare(self) -> Iterator[Path]:
-        """Make the folder, keep other processes out of it, tidy up after killed ones; once for a run.
+    def occupied(self) -> Iterator[None]:
+        """Make the folder, keep other processes out of it, and tidy up after killed ones.
 
-        Yields a folder in it for scratch files, removed with all it holds at the end. Raises ServiceError
-        (usage) where the folder cannot be made, cannot be written in, or another run is using it; and where an
-        OSError comes out of the body, which is then taken for that of a scratch file.
+        Raises ServiceError (usage) where it cannot be made or written in, or another run is using it.
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -104,9 +107,24 @@ class Output:
             raise self._unusable(error) from error
         try:
             self._lock(handle)
-            work = self.folder / f"{_WORK}{os.getpid()}"
             try:
                 self._tidy()
+            except OSError as error:
+                raise self._unusable(error) from error
+            yield
+        finally:
+            os.close(handle)
+
+    @contextmanager
+    def prepare(self) -> Iterator[Path]:
+        """Occupy the folder and make one in it for scratch files, removed with all it holds at the end.
+
+        Raises ServiceError as `occupied` does, and where an OSError comes out of the body, which is then taken for that
+        of a scratch file.
+        """
+        with self.occupied():
+            work = self.folder / f"{_WORK}{os.getpid()}"
+            try:
                 work.mkdir()
             except OSError as error:
                 raise self._unusable(error) from error
@@ -116,14 +134,13 @@ class Output:
                 raise self._no_scratch(error) from error
             finally:
                 shutil.rmtree(work, ignore_errors=True)
-        finally:
-            os.close(handle)
 
-    def publish(self, arrival: Arrival, write: Callable[[Draft], Receipt]) -> Receipt:
+    def publish(self, arrival: Arrival, write: Callable[[Draft], Receipt], *, replacing: bool = False) -> Receipt:
         """Put what `write` writes into place, as described at the top.
 
         `write` returns the receipt, with the digest of the picture it wrote. A mask that it does not write is
-        removed from its place. All three get the permissions of the original. Raises FrameError where the
+        removed from its place. All three get the permissions of the original. With `replacing`, an earlier picture
+        of ours must be in place: where there is none, somebody has taken it away. Raises FrameError where the
         disk is full, something cannot be written, or the picture there is by then not ours to overwrite;
         whatever else `write` raises comes through. What was there stays until all that is new is on the disk.
         """
@@ -145,6 +162,8 @@ class Output:
             state = self.state(arrival)
             if state in ("edited", "foreign") and not self.force:
                 raise not_ours(picture, state)
+            if state == "none" and replacing:
+                raise FrameError(f"{picture}: has been moved or deleted since it was cleaned", Remedy.RETRY)
             if masked:
                 draft.mask.replace(self.mask_path(arrival))
             else:
@@ -225,9 +244,8 @@ class Output:
     def _settle(self, part: Path) -> None:
         """Put a pending receipt into place if its picture is there; remove any other unfinished file."""
         place = part.with_name(part.name[1:].removesuffix(_PART))
-        receipts = self.folder / RECEIPTS
-        if place.suffix == ".json" and receipts in place.parents:
-            picture = self.folder / place.relative_to(receipts).with_suffix("")
+        if place.suffix == ".json" and self.receipts in place.parents:
+            picture = self.folder / place.relative_to(self.receipts).with_suffix("")
             pending = _read(part)
             if pending is not None and pending.output_sha256 == _digest(picture):
                 part.replace(place)

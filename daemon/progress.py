@@ -10,3 +10,8 @@ Step: TypeAlias = Callable[[], None]
 
 Progress: TypeAlias = Callable[[str, int], Step]
 """(name of the stage, its number of steps) -> what to call after each step."""
+
+
+def silent(stage: str, steps: int) -> Step:  # noqa: ARG001
+    """Show nothing."""
+    return lambda: None

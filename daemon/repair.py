@@ -14,7 +14,7 @@ from .errors import FrameError
 from .film import opposites
 from .frame import Outcome, Receipt
 from .glass import learn_map
-from .intake import frame_error
+from .intake import frame_error, require_same
 from .output import copy, sha256_of
 
 if TYPE_CHECKING:
@@ -54,8 +54,13 @@ def learn_glass(run: Run, frames: Sequence[Frame], workplace: Workplace) -> Know
     return Known(run, found, (time.monotonic() - started) / len(run.witnesses))
 
 
-def clean_frame(frame: Frame, member: Member, known: Known, workplace: Workplace) -> Outcome:
-    """Clean a frame with what is known of its glass, or copy it, and put it into place."""
+def clean_frame(
+    frame: Frame, member: Member, known: Known, workplace: Workplace, *, replacing: bool = False
+) -> Outcome:
+    """Clean a frame with what is known of its glass, or copy it, and put it into place.
+
+    `replacing` is what `publish` takes it for. A file that somebody changes meanwhile is not published.
+    """
     started = time.monotonic()
     profile = workplace.profile
     receipt = partial(
@@ -68,6 +73,11 @@ def clean_frame(frame: Frame, member: Member, known: Known, workplace: Workplace
     )
 
     def write(draft: Draft) -> Receipt:
+        written = _write(draft)
+        require_same(frame.arrival, frame.stamp)
+        return written
+
+    def _write(draft: Draft) -> Receipt:
         run, original = known.run, frame.arrival.path
         told = partial(receipt, glass_id=run.glass_id, map_frames=len(run.witnesses), offset_px=member.offset)
         if doubt := _doubt(known, profile):
@@ -77,7 +87,7 @@ def clean_frame(frame: Frame, member: Member, known: Known, workplace: Workplace
         return _repair(draft, frame, _dirt(frame, member, run, known.map, workplace), workplace, told)
 
     try:
-        done = workplace.output.publish(frame.arrival, write)
+        done = workplace.output.publish(frame.arrival, write, replacing=replacing)
     except ImageError as error:
         return Outcome(frame.arrival, error=frame_error(frame.arrival, error))
     except FrameError as error:

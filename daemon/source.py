@@ -10,6 +10,7 @@ import os
 import re
 import stat
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -18,7 +19,7 @@ from .frame import Arrival
 from .output import RECEIPTS, Output
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 SUFFIXES = (".tif", ".tiff", ".png", ".jpg", ".jpeg")
 """What makes a file in a folder a picture, in any case. A file that is named itself needs none of them."""
@@ -51,9 +52,6 @@ class _Search:
     failures: list[tuple[Path, FrameError]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def fail(self, path: Path, reason: str, remedy: Remedy) -> None:
-        self.failures.append((path, FrameError(f"{path}: {reason}", remedy)))
-
 
 def find(paths: Sequence[Path], output: Path) -> Found:
     """Find the pictures that `paths` name; a folder is walked, without hidden entries and linked folders.
@@ -71,21 +69,27 @@ def find(paths: Sequence[Path], output: Path) -> Found:
         mode = _mode(path)
         if stat.S_ISDIR(mode):
             _refuse_inside(output, path)
-            _walk(path, search)
+            _gather(path, search)
         else:
             _take(Arrival.of(path), mode, search)
     if not search.arrivals and not search.failures:
         looked_for = ", ".join(f"*{suffix}" for suffix in SUFFIXES)
         where = ", ".join(map(str, paths))
         raise ServiceError(f"no pictures in {where}; looked for {looked_for}", ExitCode.USAGE)
-    arrivals = sorted(search.arrivals, key=lambda arrival: _natural_path(arrival.path))
+    arrivals = sorted(search.arrivals, key=lambda arrival: natural_path(arrival.path))
     _refuse_twice(arrivals)
-    _refuse_collisions(arrivals, Output(output))
+    for first, later, place in collisions(arrivals, Output(output)):
+        raise ServiceError(
+            f"{first.path} and {later.path} would both be written to {place}; "
+            "rename one, or clean them into different output folders",
+            ExitCode.USAGE,
+        )
     _refuse_overwriting(arrivals, Output(output))
-    failures = sorted(search.failures, key=lambda failure: _natural_path(failure[0]))
+    failures = sorted(search.failures, key=lambda failure: natural_path(failure[0]))
     return Found(tuple(arrivals), tuple(failures), tuple(sorted(search.notes)))
 
 
+@lru_cache(maxsize=4096)  # a watched folder is sorted every few seconds
 def natural_key(name: str) -> tuple[object, ...]:
     """Sort key of a file name: 2 before 10, case ignored, ``a.tif`` before ``a 2.tif``; no two names tie."""
     # Stem and suffix apart, or the dot would be compared with what follows the number.
@@ -93,15 +97,16 @@ def natural_key(name: str) -> tuple[object, ...]:
     return _numbers(pure.stem), _numbers(pure.suffix), name
 
 
+def natural_path(path: Path) -> tuple[object, ...]:
+    """Sort key of a path by `natural_key`; a folder's own files together and before those of its subfolders."""
+    folder = path.parent.absolute()
+    return tuple(map(natural_key, folder.parts)), natural_key(path.name)
+
+
 def _numbers(text: str) -> tuple[str | int, ...]:
     """Text, number, text, ...: always alternating, so that like is compared with like."""
     pieces = re.split("([0-9]+)", text.casefold())
     return tuple(int(piece) if index % 2 else piece for index, piece in enumerate(pieces))
-
-
-def _natural_path(path: Path) -> tuple[object, ...]:
-    folder = path.parent.absolute()
-    return tuple(map(natural_key, folder.parts)), natural_key(path.name)
 
 
 # --- looking ------------------------------------------------------------------------------------------------
@@ -118,7 +123,12 @@ def _mode(path: Path) -> int:
         raise ServiceError(f"{path}: cannot be reached: {error.strerror}; {_CHECK}", ExitCode.USAGE) from error
 
 
-def _walk(root: Path, search: _Search) -> None:
+def walk(root: Path, onerror: Callable[[Path, str, OSError], None]) -> Iterator[tuple[Path, os.stat_result]]:
+    """All that lies below a folder and is no folder, with what lstat says of it; hidden entries are passed over.
+
+    Linked folders are not followed. What cannot be listed or reached goes to `onerror`, with what is wrong in words
+    for `unreadable`; the walk ends with what that raises, and goes on otherwise.
+    """
     folders = [root]
     while folders:
         folder = folders.pop()
@@ -126,44 +136,65 @@ def _walk(root: Path, search: _Search) -> None:
             with os.scandir(folder) as entries:
                 names = [entry.name for entry in entries if not entry.name.startswith(".")]
         except OSError as error:
-            search.fail(folder, f"folder cannot be read: {error.strerror}; {_CHECK}", Remedy.RETRY)
+            onerror(folder, "folder cannot be read", error)
             continue
         for path in map(folder.joinpath, names):
             try:
-                mode = path.lstat().st_mode
+                status = path.lstat()
             except OSError as error:
-                search.fail(path, f"cannot be reached: {error.strerror}; {_CHECK}", Remedy.RETRY)
+                onerror(path, "cannot be reached", error)
                 continue
-            if stat.S_ISDIR(mode):
+            if stat.S_ISDIR(status.st_mode):
                 folders.append(path)
-            elif path.suffix.lower() in SUFFIXES:
-                relative = PurePosixPath(path.relative_to(root))
-                if not _is_mask(path):
-                    _take(Arrival(path, relative), mode, search)
-            elif stat.S_ISLNK(mode) and _leads_to_folder(path):
-                search.notes.append(f"{path}: a link to a folder is not followed; give the folder itself")
+            else:
+                yield path, status
 
 
-def _is_mask(path: Path) -> bool:
-    """Whether it is one of our own masks, met where an earlier output lies in the input."""
-    return path.name.endswith(".mask.png") and RECEIPTS in path.parts
+def is_picture(path: Path) -> bool:
+    """Whether a file in a folder is a picture, by its name; our own masks, met in an earlier output, are none."""
+    mask = path.name.endswith(".mask.png") and RECEIPTS in path.parts
+    return path.suffix.lower() in SUFFIXES and not mask
+
+
+def unreadable(path: Path, what: str, error: OSError) -> FrameError:
+    """What a user is told of a file or folder that may be readable later."""
+    return FrameError(f"{path}: {what}: {error.strerror}; {_CHECK}", Remedy.RETRY)
+
+
+def refusal(path: Path, mode: int) -> FrameError | None:
+    """Why something in a folder can never be a picture, whatever its name; None for a regular file."""
+    if stat.S_ISREG(mode):
+        return None
+    if stat.S_ISLNK(mode):
+        reason = _why_not_followed(path)
+    else:
+        reason = f"{_KINDS.get(stat.S_IFMT(mode), 'no regular file')}, no picture; save the scan to a file"
+    return FrameError(f"{path}: {reason}", Remedy.SKIP)
+
+
+def _gather(root: Path, search: _Search) -> None:
+    def fail(path: Path, what: str, error: OSError) -> None:
+        search.failures.append((path, unreadable(path, what, error)))
+
+    for path, status in walk(root, fail):
+        if is_picture(path):
+            _take(Arrival(path, PurePosixPath(path.relative_to(root))), status.st_mode, search)
+        elif stat.S_ISLNK(status.st_mode) and _leads_to_folder(path):
+            search.notes.append(f"{path}: a link to a folder is not followed; give the folder itself")
 
 
 def _take(arrival: Arrival, mode: int, search: _Search) -> None:
     """Sort a file in. What is no regular file is never opened: a pipe would wait for ever."""
     path = arrival.path
-    if stat.S_ISLNK(mode):
-        search.fail(path, _why_not_followed(path), Remedy.SKIP)
-    elif not stat.S_ISREG(mode):
-        kind = _KINDS.get(stat.S_IFMT(mode), "no regular file")
-        search.fail(path, f"{kind}, no picture; save the scan to a file", Remedy.SKIP)
+    if refused := refusal(path, mode):
+        search.failures.append((path, refused))
+        return
+    try:
+        os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
+    except OSError as error:
+        search.failures.append((path, unreadable(path, "cannot be read", error)))
     else:
-        try:
-            os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
-        except OSError as error:
-            search.fail(path, f"cannot be read: {error.strerror}; {_CHECK}", Remedy.RETRY)
-        else:
-            search.arrivals.append(arrival)
+        search.arrivals.append(arrival)
 
 
 def _leads_to_folder(link: Path) -> bool:
@@ -209,24 +240,30 @@ def _refuse_twice(arrivals: Sequence[Arrival]) -> None:
             )
 
 
-def _refuse_collisions(arrivals: Sequence[Arrival], output: Output) -> None:
-    """Refuse two files in one place, and a file where another one needs a folder."""
-    taken: dict[str, Arrival] = {}
+def collisions(arrivals: Iterable[Arrival], output: Output) -> Iterator[tuple[Arrival, Arrival, Path]]:
+    """Find files that cannot be written beside the others: an earlier one, the later one, and the place in question.
+
+    They would be two files in one place, or one where the other needs a folder, whatever the case of their names.
+    What becomes of the earlier ones does not depend on the later ones.
+    """
+    files: dict[str, Arrival] = {}
     folders: dict[str, Arrival] = {}
     for arrival in arrivals:
-        for path in _written(arrival, output):
-            relative = path.relative_to(output.folder)
-            name = str(relative).casefold()
-            parents = [str(parent).casefold() for parent in relative.parents]
-            folders |= dict.fromkeys(parents, arrival)
-            others = (taken.get(name), folders.get(name), *map(taken.get, parents))
+        places = {path: str(path.relative_to(output.folder)).casefold() for path in _written(arrival, output)}
+        needed = {parent: arrival for name in places.values() for parent in _parents(name)}
+        for path, name in places.items():
+            others = (files.get(name), folders.get(name), needed.get(name), *map(files.get, _parents(name)))
             if other := next(filter(None, others), None):
-                raise ServiceError(
-                    f"{other.path} and {arrival.path} would both be written to {path}; "
-                    "rename one, or clean them into different output folders",
-                    ExitCode.USAGE,
-                )
-            taken[name] = arrival
+                yield other, arrival, path
+                break
+        else:
+            files |= dict.fromkeys(places.values(), arrival)
+            folders |= needed
+
+
+def _parents(name: str) -> list[str]:
+    """All folders in a relative path; as text, since that is quicker, and a watched folder is looked at often."""
+    return [name[:end] for end, letter in enumerate(name) if letter == "/"]
 
 
 def _refuse_overwriting(arrivals: Sequence[Arrival], output: Output) -> None:

@@ -1,0 +1,332 @@
+"""What happened to every frame of a watched folder, in SQLite: a restart goes on from what is written here.
+
+Files change before the journal says so, and every step can be taken twice with the same result. So whatever moment a
+process is killed at, the next one finds what is done as done, and what is not as still to be done.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any, Literal
+
+from .errors import Remedy
+from .frame import Stamp
+from .glass import Fold, Run
+from .groups import Group, Member
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Set
+    from pathlib import Path
+
+State = Literal["served", "left", "gone", "replaced"]
+"""Of a frame: it is cleaned whenever more is known; its output is somebody else's now; its original is gone; or another
+one has come under its name."""
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+
+-- The sequence: frames that were whole, in the order in which they came.
+CREATE TABLE IF NOT EXISTS frames (
+    number INTEGER PRIMARY KEY,
+    name BLOB NOT NULL,              -- path below the input folder, as the file system spells it
+    size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, inode INTEGER NOT NULL,
+    sha256 TEXT NOT NULL,
+    arrived_at REAL NOT NULL,
+    state TEXT NOT NULL DEFAULT 'served',
+    wanted TEXT,                     -- digest of the map it is to be cleaned with
+    published TEXT,                  -- and of that with which it last was
+    revisions INTEGER NOT NULL DEFAULT 0,
+    status TEXT                      -- what its receipt says
+);
+CREATE INDEX IF NOT EXISTS frames_name ON frames (name);
+CREATE INDEX IF NOT EXISTS frames_to_do ON frames (number) WHERE state = 'served' AND wanted IS NOT published;
+CREATE VIEW IF NOT EXISTS entries AS
+    SELECT number, name, size, mtime_ns, inode, sha256, state, wanted, published FROM frames;
+CREATE VIEW IF NOT EXISTS to_do AS SELECT * FROM entries WHERE state = 'served' AND wanted IS NOT published;
+
+-- Which frames lie together, as told by what is dark in them ('upright') or light ('inverted'): the first frame of
+-- the group, and where the glass lies in this one.
+CREATE TABLE IF NOT EXISTS members (
+    fold TEXT NOT NULL, frame INTEGER NOT NULL,
+    first INTEGER NOT NULL, row REAL NOT NULL, column REAL NOT NULL,
+    PRIMARY KEY (fold, frame)
+) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS members_first ON members (fold, first);
+
+-- How maps are learnt. Frames yet to come are cleaned with the newest map of their glass.
+CREATE TABLE IF NOT EXISTS runs (
+    map_sha256 TEXT PRIMARY KEY, glass_id TEXT NOT NULL, newest INTEGER NOT NULL, run TEXT NOT NULL
+) WITHOUT ROWID;
+
+-- A group is closed if its last frame is named here: a further frame opens it again.
+CREATE TABLE IF NOT EXISTS closings (last INTEGER PRIMARY KEY, at REAL NOT NULL);
+
+-- Files that are no frames yet, or never will be.
+CREATE TABLE IF NOT EXISTS troubles (
+    name BLOB PRIMARY KEY,
+    size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, inode INTEGER NOT NULL,
+    remedy TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    attempts INTEGER NOT NULL,
+    retry_at REAL                    -- NULL: not before the file has changed
+) WITHOUT ROWID;
+
+CREATE TABLE IF NOT EXISTS events (at REAL NOT NULL, name BLOB NOT NULL, event TEXT NOT NULL, detail TEXT NOT NULL);
+CREATE INDEX IF NOT EXISTS events_name ON events (name);
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A frame of the sequence, as the columns of the same names say."""
+
+    number: int
+    name: PurePosixPath
+    stamp: Stamp
+    sha256: str
+    state: State
+    wanted: str | None
+    published: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """A file that is no frame, as it was when it failed for the `attempts`th time."""
+
+    stamp: Stamp
+    remedy: Remedy
+    reason: str
+    attempts: int
+    retry_at: float | None
+
+
+class Journal:
+    """The journal in a file, which is made if need be. Times are seconds since the epoch."""
+
+    def __init__(self, file: Path) -> None:
+        self._db = sqlite3.connect(file, isolation_level=None)
+        self._db.execute("PRAGMA journal_mode = WAL")
+        self._db.execute("PRAGMA synchronous = FULL")  # after a power cut nothing is published twice
+        self._db.executescript(_SCHEMA)
+
+    def close(self) -> None:
+        """Give the file back."""
+        self._db.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """All that is written inside, or nothing of it."""
+        self._db.execute("BEGIN IMMEDIATE")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("ROLLBACK")
+            raise
+        self._db.execute("COMMIT")
+
+    def about(self, name: str) -> str | None:
+        """What `set_about` has noted."""
+        row = self._db.execute("SELECT value FROM about WHERE name = ?", (name,)).fetchone()
+        return None if row is None else str(row[0])
+
+    def set_about(self, name: str, value: str) -> None:
+        """Note something that concerns the whole folder."""
+        self._db.execute("INSERT OR REPLACE INTO about VALUES (?, ?)", (name, value))
+
+    # --- the sequence ---------------------------------------------------------------------------------------
+
+    def add(self, number: int, name: PurePosixPath, stamp: Stamp, sha256: str, at: float) -> None:
+        """Append a frame to the sequence; an earlier one of its name is replaced by it."""
+        self._db.execute("UPDATE frames SET state = 'replaced' WHERE name = ?", (_encode(name),))
+        self._db.execute(
+            "INSERT INTO frames (number, name, size, mtime_ns, inode, sha256, arrived_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (number, _encode(name), *_stamp(stamp), sha256, at),
+        )
+
+    def entry(self, number: int) -> Entry:
+        """The frame of this number. Raises KeyError where there is none."""
+        row = self._db.execute("SELECT * FROM entries WHERE number = ?", (number,)).fetchone()
+        if row is None:
+            raise KeyError(number)
+        return _entry(row)
+
+    def named(self, name: PurePosixPath) -> Entry | None:
+        """The newest frame of this name."""
+        query = "SELECT * FROM entries WHERE name = ? ORDER BY number DESC LIMIT 1"
+        row = self._db.execute(query, (_encode(name),)).fetchone()
+        return None if row is None else _entry(row)
+
+    def newest(self) -> int:
+        """The number of the newest frame, 0 if there is none."""
+        return int(self._db.execute("SELECT coalesce(max(number), 0) FROM frames").fetchone()[0])
+
+    def arrived_at(self, number: int) -> float:
+        """When a frame came."""
+        return float(self._db.execute("SELECT arrived_at FROM frames WHERE number = ?", (number,)).fetchone()[0])
+
+    def set_state(self, number: int, state: State) -> None:
+        """Say what is to become of a frame."""
+        self._db.execute("UPDATE frames SET state = ? WHERE number = ?", (state, number))
+
+    def set_stamp(self, number: int, stamp: Stamp) -> None:
+        """Note that a file has been touched without being changed."""
+        self._db.execute(
+            "UPDATE frames SET size = ?, mtime_ns = ?, inode = ? WHERE number = ?", (*_stamp(stamp), number)
+        )
+
+    def set_wanted(self, numbers: Iterable[int], map_sha256: str) -> bool:
+        """Say with which map frames are to be cleaned; give whether that is new for any of them."""
+        rows = [(map_sha256, number, map_sha256) for number in numbers]
+        query = "UPDATE frames SET wanted = ? WHERE number = ? AND wanted IS NOT ?"
+        return self._db.executemany(query, rows).rowcount > 0
+
+    def counts(self) -> tuple[int, int, int]:
+        """How many frames there are, how many of them are to be cleaned, and how many files are in trouble."""
+        row = self._db.execute(
+            "SELECT (SELECT count(*) FROM frames), (SELECT count(*) FROM to_do), (SELECT count(*) FROM troubles)"
+        )
+        frames, to_do, troubles = row.fetchone()
+        return frames, to_do, troubles
+
+    def any_published(self) -> bool:
+        """Whether there ought to be anything in the output folder."""
+        return self._db.execute("SELECT 1 FROM frames WHERE published IS NOT NULL LIMIT 1").fetchone() is not None
+
+    def set_published(self, number: int, map_sha256: str, status: str) -> int:
+        """Note that a frame has been put into place, and give how many times that has happened."""
+        row = self._db.execute(
+            "UPDATE frames SET published = ?, status = ?, revisions = revisions + 1 WHERE number = ? "
+            "RETURNING revisions",
+            (map_sha256, status, number),
+        )
+        return int(row.fetchone()[0])
+
+    def to_do(self) -> Iterator[Entry]:
+        """Frames that are to be cleaned, those first that never have been; otherwise in their order."""
+        return map(_entry, self._db.execute("SELECT * FROM to_do ORDER BY published IS NOT NULL, number"))
+
+    # --- groups ---------------------------------------------------------------------------------------------
+
+    def groups(self, fold: Fold, most: int) -> list[Group]:
+        """The `most` groups that have had a frame most recently."""
+        rows = self._db.execute(
+            "SELECT first, frame, sha256, row, column FROM members JOIN frames ON number = frame "
+            "WHERE fold = ?1 AND first IN ("
+            "SELECT first FROM members WHERE fold = ?1 GROUP BY first ORDER BY max(frame) DESC LIMIT ?2"
+            ") ORDER BY frame",
+            (fold, most),
+        )
+        members: dict[int, list[Member]] = {}
+        for first, frame, sha256, *offset in rows:
+            members.setdefault(first, []).append(Member(frame, sha256, (offset[0], offset[1])))
+        return [Group(tuple(one)) for one in members.values()]
+
+    def set_groups(self, fold: Fold, groups: Iterable[Group]) -> None:
+        """Note where the members of these groups belong."""
+        rows = [(fold, member.frame, one.first, *member.offset) for one in groups for member in one.members]
+        self._db.executemany("INSERT OR REPLACE INTO members VALUES (?, ?, ?, ?, ?)", rows)
+
+    def forget_groups(self) -> None:
+        """Begin anew: no frame so far belongs to any group, and none is cleaned any more."""
+        self._db.execute("DELETE FROM members")
+        self._db.execute("UPDATE frames SET wanted = published")
+
+    def leave_groups(self, number: int) -> None:
+        """Note that a frame belongs to no group, and is not cleaned any more."""
+        self._db.execute("DELETE FROM members WHERE frame = ?", (number,))
+        self._db.execute("UPDATE frames SET wanted = published WHERE number = ?", (number,))
+
+    def set_run(self, run: Run, *, newest: bool) -> None:
+        """Keep how a map is learnt, the `newest` of its glass or an older one."""
+        told = {
+            "glass_id": run.glass_id,
+            "witnesses": [_told(member) for member in run.witnesses],
+            "cleaned": [_told(member) for member in run.cleaned],
+            "wrong_sign": run.wrong_sign,
+        }
+        if newest:
+            self._db.execute("UPDATE runs SET newest = 0 WHERE glass_id = ?", (run.glass_id,))
+        values = (run.map_sha256, run.glass_id, newest, json.dumps(told))
+        self._db.execute("INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?)", values)
+
+    def run(self, map_sha256: str) -> Run:
+        """The run of a map that some frame is to be cleaned with."""
+        row = self._db.execute("SELECT run FROM runs WHERE map_sha256 = ?", (map_sha256,)).fetchone()
+        return _run(row[0])
+
+    def runs(self, glass_id: str | None = None) -> list[Run]:
+        """The runs of a glass, or of all."""
+        query = "SELECT run FROM runs WHERE ?1 IS NULL OR glass_id = ?1"
+        return [_run(told) for (told,) in self._db.execute(query, (glass_id,))]
+
+    def forget_runs(self, open_glasses: Set[str]) -> None:
+        """Give up the runs that no frame is waiting for and none will be: only an open glass may have more frames."""
+        self._db.execute(
+            "DELETE FROM runs WHERE map_sha256 NOT IN (SELECT wanted FROM to_do) "
+            "AND NOT (newest AND glass_id IN (SELECT value FROM json_each(?)))",
+            (json.dumps(sorted(open_glasses)),),
+        )
+
+    def close_group(self, last: int, at: float) -> None:
+        """Note that the group whose last frame this is has closed."""
+        self._db.execute("INSERT OR IGNORE INTO closings VALUES (?, ?)", (last, at))
+
+    def closed(self, last: int) -> bool:
+        """Whether the group whose last frame this is has closed."""
+        return self._db.execute("SELECT 1 FROM closings WHERE last = ?", (last,)).fetchone() is not None
+
+    # --- troubles and history -------------------------------------------------------------------------------
+
+    def trouble(self, name: PurePosixPath) -> Trouble | None:
+        """What is the matter with a file."""
+        row = self._db.execute("SELECT * FROM troubles WHERE name = ?", (_encode(name),)).fetchone()
+        return row and Trouble(Stamp(*row[1:4]), Remedy(row[4]), *row[5:])
+
+    def set_trouble(self, name: PurePosixPath, trouble: Trouble) -> None:
+        """Note what is the matter with a file."""
+        values = (trouble.remedy.value, trouble.reason, trouble.attempts, trouble.retry_at)
+        self._db.execute(
+            "INSERT OR REPLACE INTO troubles VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (_encode(name), *_stamp(trouble.stamp), *values),
+        )
+
+    def end_trouble(self, name: PurePosixPath) -> None:
+        """Note that nothing is the matter with a file any more."""
+        self._db.execute("DELETE FROM troubles WHERE name = ?", (_encode(name),))
+
+    def tell(self, at: float, name: PurePosixPath, event: str, detail: str = "") -> None:
+        """Add a line to the history of a file."""
+        self._db.execute("INSERT INTO events VALUES (?, ?, ?, ?)", (at, _encode(name), event, detail))
+
+
+def _run(text: str) -> Run:
+    told = json.loads(text)
+    for name in ("witnesses", "cleaned"):
+        told[name] = tuple(Member(frame, sha256, (row, column)) for frame, sha256, row, column in told[name])
+    return Run(**told)
+
+
+def _entry(row: tuple[Any, ...]) -> Entry:
+    number, name, *stamp = row[:5]
+    return Entry(number, _decode(name), Stamp(*stamp), *row[5:])
+
+
+def _encode(name: PurePosixPath) -> bytes:
+    return os.fsencode(name)
+
+
+def _decode(name: bytes) -> PurePosixPath:
+    return PurePosixPath(os.fsdecode(name))
+
+
+def _stamp(stamp: Stamp) -> tuple[int, int, int]:
+    return stamp.size, stamp.mtime_ns, stamp.inode
+
+
+def _told(member: Member) -> tuple[int, str, float, float]:
+    return member.frame, member.sha256, *member.offset

@@ -1,0 +1,123 @@
+"""The service: watched folders take turns, until somebody stops it."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import signal
+import time
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import tifffile
+
+from ..processing.scenes import landscape
+from ..processing.simulate import Roll, RollParams
+from . import notify
+from .film import load_profile
+from .hints import Hints, remote
+from .pipeline import Job, clean
+from .progress import silent
+from .watch import Watch
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from types import FrameType
+
+    from .settings import FolderSettings
+
+_log = logging.getLogger(__name__)
+
+
+class _Stopped(BaseException):
+    """Somebody wants the service to end; like KeyboardInterrupt, not to be caught on the way."""
+
+
+def serve(folders: Sequence[FolderSettings], state: Path, threads: int) -> None:
+    """Watch folders until SIGTERM or SIGINT, keeping what must be known after a restart below `state`.
+
+    What is in work then is left for the next time. Raises ServiceError (usage) where an output folder cannot be used.
+    """
+    with _until_stopped(), ExitStack() as opened:
+        watches = [
+            opened.enter_context(
+                Watch(folder, load_profile(folder.profile), state / state_name(folder), threads, time.time)
+            )
+            for folder in folders
+        ]
+        hints = opened.enter_context(Hints())
+        for folder in folders:
+            _log.info(
+                "%s: watched, with profile %s; cleaned frames go to %s", folder.input, folder.profile, folder.output
+            )
+        _arm(hints, folders)
+        _warm_up(state)
+        notify.ready()
+        while True:
+            busy = _take_turns(watches)
+            if not busy:
+                _arm(hints, folders)  # one that has gone may be back
+            notify.status("; ".join(watch.summary() for watch in watches))
+            if hints.wait(0.0 if busy else min(watch.due_in() for watch in watches)):
+                for watch in watches:
+                    watch.look_again()
+
+
+def state_name(folder: FolderSettings) -> str:
+    """What the state of a watched folder is called: for people, and unmistakable."""
+    paths = f"{folder.input}\n{folder.output}"
+    return f"{folder.input.name}-{hashlib.sha256(paths.encode(errors='surrogateescape')).hexdigest()[:8]}"
+
+
+def _warm_up(folder: Path) -> None:
+    """Clean a tiny roll in a folder, so that all kernels are compiled before the first frame comes."""
+    with TemporaryDirectory(dir=folder, prefix="warming-up-") as place:
+        scans = Path(place, "scans")
+        scans.mkdir()
+        roll = Roll(RollParams(frames=3, height=192, width=288, particles=40, scale=0.6), landscape(0))
+        for number in range(3):
+            tifffile.imwrite(scans / f"{number}.tif", roll.frame(number).scan, photometric="rgb", metadata=None)
+        clean(Job((scans,), Path(place, "clean"), load_profile("generic-negative"), 1), silent)
+
+
+def _take_turns(watches: Sequence[Watch]) -> bool:
+    """Let each folder do one piece of work; whether there was any."""
+    busy = False
+    for watch in watches:
+        try:
+            busy |= watch.turn()
+        except Exception as error:  # noqa: BLE001 - the one place: a fault in our code must not stop the others
+            _log.exception("%s: unexpected fault", watch.settings.input)
+            watch.give_up(error)
+    return busy
+
+
+def _arm(hints: Hints, folders: Sequence[FolderSettings]) -> None:
+    """Take events of the file systems for hints, where there are any."""
+    for folder in folders:
+        if folder.events == "auto" and remote(folder.input) is None:
+            fault = hints.watch(folder.input)
+            if fault:
+                _log.warning("%s", fault)
+
+
+@contextmanager
+def _until_stopped() -> Iterator[None]:
+    """End what is inside when somebody wants it, whatever it is doing."""
+
+    def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
+        for one in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(one, signal.SIG_IGN)  # once is enough, and cleaning up must not be disturbed
+        raise _Stopped
+
+    before = {one: signal.signal(one, stop) for one in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    except _Stopped:
+        notify.stopping()
+        _log.info("stopped; what is left is done after the next start")
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)

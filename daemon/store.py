@@ -1,0 +1,118 @@
+"""What a watching daemon keeps on disk between two frames and two starts: what frames have shown, and maps.
+
+All of it can be made again from the originals. What is here is whole: it gets its name last, when it is on the disk.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..processing.fingerprint import Fingerprint
+from ..processing.learn import GlassMap
+from ..processing.observe import Observation
+from ..processing.planes import PlaneFile
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Set
+    from pathlib import Path
+
+_REMEMBERED = 32
+"""Fingerprints held in memory: about as many as a glass is recognised by."""
+
+_PLANES = {"density": np.int16, "doubt": np.uint16, "lives": np.uint32}
+_POINTS = ("dark", "light", "texture", "film")
+_CODES, _FINGERPRINT, _DIRTY_PX, _PART = "residual", "fingerprint.npz", "dirty_px", ".part"
+
+
+class Store:
+    """Observations by the number of their frame, and maps by their digest, in a folder that is made if need be."""
+
+    def __init__(self, folder: Path) -> None:
+        self._frames = folder / "frames"
+        self._maps = folder / "maps"
+        for place in (self._frames, self._maps):
+            place.mkdir(parents=True, exist_ok=True)
+            for part in place.glob(f"*{_PART}"):
+                shutil.rmtree(part)
+        self.fingerprint = lru_cache(_REMEMBERED)(self._fingerprint)
+
+    def codes_path(self, number: int) -> Path:
+        """Where a frame's residual is to be observed into; its folder is made."""
+        self._frame(number).mkdir(exist_ok=True)
+        return self._frame(number) / _CODES
+
+    def keep(self, number: int, seen: Observation) -> None:
+        """Keep a frame's observation, whose residual lies in `codes_path`. Raises OSError where the disk is full."""
+        one, file = seen.fingerprint, self._frame(number) / _FINGERPRINT
+        part = file.with_name(file.name + _PART)
+        with part.open("wb") as stream:
+            np.savez(stream, size=[one.height, one.width], **{name: getattr(one, name) for name in _POINTS})
+        _sync(seen.codes.path)
+        _sync(part)
+        part.replace(file)
+
+    def observation(self, number: int) -> Observation | None:
+        """What is kept of a frame; None where its residual has been given up."""
+        codes = self._frame(number) / _CODES
+        if not codes.exists() or not codes.with_name(_FINGERPRINT).exists():
+            return None
+        one = self.fingerprint(number)
+        return Observation(PlaneFile(codes, one.height, one.width, np.dtype(np.int8)), one)
+
+    def map(self, sha256: str) -> GlassMap | None:
+        """The map of this digest, None if there is none."""
+        return _open(self._maps / sha256) if (self._maps / sha256).exists() else None
+
+    def make_map(self, sha256: str, learn: Callable[[Path], GlassMap]) -> GlassMap:
+        """Keep the map that `learn` leaves in the folder it is given. Raises OSError where the disk is full."""
+        place = self._maps / sha256
+        part = place.with_name(place.name + _PART)
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir()
+        found = learn(part)
+        with (part / _DIRTY_PX).open("w") as file:
+            file.write(f"{found.density.height} {found.density.width} {found.dirty_px}")
+        for name in (*_PLANES, _DIRTY_PX):
+            _sync(part / name)
+        part.replace(place)
+        return _open(place)
+
+    def sweep(self, fingerprints: Set[int], residuals: Set[int], maps: Set[str]) -> None:
+        """Give up all but the fingerprints and residuals of these frames and the maps of these digests."""
+        for place in self._maps.iterdir():
+            if place.name not in maps:
+                shutil.rmtree(place)
+        for place in self._frames.iterdir():
+            number = int(place.name)
+            if number not in residuals:
+                (place / _CODES).unlink(missing_ok=True)
+            if number not in fingerprints | residuals:
+                shutil.rmtree(place)
+
+    def _frame(self, number: int) -> Path:
+        return self._frames / str(number)
+
+    def _fingerprint(self, number: int) -> Fingerprint:
+        """The fingerprint of a frame. Raises OSError where it has been given up."""
+        with np.load(self._frame(number) / _FINGERPRINT) as kept:
+            height, width = (int(length) for length in kept["size"])
+            return Fingerprint(height, width, *(kept[name] for name in _POINTS))
+
+
+def _open(place: Path) -> GlassMap:
+    height, width, dirty_px = map(int, (place / _DIRTY_PX).read_text().split())
+    planes = {name: PlaneFile(place / name, height, width, np.dtype(kind)) for name, kind in _PLANES.items()}
+    return GlassMap(**planes, dirty_px=dirty_px)
+
+
+def _sync(file: Path) -> None:
+    handle = os.open(file, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,453 @@
+"""One watched folder: frames are taken in as they become whole, and cleaned again when more is known of their glass.
+
+Nothing here is remembered that the journal does not know, so it does not matter when the process ends. A frame is
+cleaned at once with what is known of its glass, again when the glass has 4, 8, 16, 32, 48, ... frames, and for the
+last time when it closes; always from its original.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING
+
+from ..processing.learn import MOST_FRAMES
+from ..processing.raster import probe
+from .errors import FrameError, Remedy
+from .frame import Arrival, Frame, Stamp
+from .glass import FOLDS, Glass, Glasses, Run, learn_map
+from .groups import LIVE, Member
+from .inbox import Sighting, look
+from .intake import observe_frame, read_digest, require_same
+from .journal import Entry, Journal, Trouble
+from .output import Output
+from .progress import silent
+from .repair import Known, clean_frame
+from .stability import Stability
+from .store import Store
+from .workplace import Workplace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path, PurePosixPath
+    from types import TracebackType
+
+    from ..processing.observe import Observation
+    from .film import Profile
+    from .frame import Receipt
+    from .settings import FolderSettings
+
+_log = logging.getLogger(__name__)
+
+QUEUE = 64
+"""Frames that wait in memory to be taken in, at most; the folder itself holds the others."""
+
+_PASSED = 24
+"""A glass on which none of the newest frames lay, this many, is closed: it was wiped, or the holder was changed."""
+
+_ATTEMPTS = 10
+_FIRST_RETRY_S, _LONGEST_RETRY_S = 5.0, 600.0
+_REST_S = 10.0
+"""How long to wait when nothing can be written at all."""
+
+
+def ripe(count: int) -> int:
+    """From how many of the `count` frames on a glass its maps are learnt as long as more may come."""
+    return max(1 << count.bit_length() - 1, count // 16 * 16) if count else 0
+
+
+class Watch:
+    """A folder being watched; a context manager. `clock` gives seconds since the epoch.
+
+    Entering raises ServiceError (usage) where the output folder cannot be used.
+    """
+
+    def __init__(
+        self,
+        settings: FolderSettings,
+        profile: Profile,
+        state: Path,
+        threads: int,
+        clock: Callable[[], float],
+    ) -> None:
+        self.settings = settings
+        self._profile = profile
+        self._state = state
+        self._clock = clock
+        self._threads = threads
+        self._open = ExitStack()
+        self._stability = Stability(settings.still_s)
+        self._ready: list[Sighting] = []
+        self._look_at = -float("inf")
+        self._rest_until = -float("inf")
+        self._said: dict[Path, str] = {}
+        self._in_work: tuple[PurePosixPath, Stamp] | None = None
+
+    def __enter__(self) -> Watch:
+        self._output = Output(self.settings.output)
+        with ExitStack() as opened:
+            opened.enter_context(self._output.occupied())
+            scratch = self._state / "scratch"
+            scratch.mkdir(parents=True, exist_ok=True)
+            self._journal = Journal(self._state / "journal.sqlite")
+            opened.callback(self._journal.close)
+            self._store = Store(self._state)
+            self._workplace = Workplace(self._profile, self._output, scratch, self._threads, silent)
+            self._begin()
+            self._open = opened.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._open.close()
+
+    # --- turns ----------------------------------------------------------------------------------------------
+
+    def turn(self) -> bool:
+        """Do the most urgent piece of work; False if there is none at present."""
+        now = self._clock()
+        if now < self._rest_until:
+            return False
+        try:
+            return self._folders_are_there() and (
+                self._clean_next(never_yet=True)
+                or self._take_in_next()
+                or self._close_next()
+                or self._clean_next(never_yet=False)
+            )
+        except (OSError, sqlite3.Error) as error:
+            self._recover()
+            self._rest_until = now + _REST_S
+            self._say(self._state, f"cannot be written: {error}; trying again")
+            return False
+
+    def look_again(self) -> None:
+        """Heed a hint that something has happened in the folder."""
+        self._look_at = -float("inf")
+
+    def due_in(self) -> float:
+        """Seconds until there may be work, unless a hint comes."""
+        return max(max(self._look_at, self._rest_until) - self._clock(), 0.0)
+
+    def summary(self) -> str:
+        """How far it is, in a line."""
+        frames, to_do, troubles = self._journal.counts()
+        said = [f"{frames} frame{'s' if frames != 1 else ''}", f"{len(self._ready) + to_do} to do"]
+        return f"{self.settings.input}: {', '.join(said + [f'{troubles} put aside'] * bool(troubles))}"
+
+    def give_up(self, error: Exception) -> None:
+        """Put what is in work aside after an error that nobody foresaw, so that the others go on."""
+        self._recover()
+        if self._in_work is not None:
+            name, stamp = self._in_work
+            fault = f"{self.settings.input / name}: {type(error).__name__}: {error}; please report this"
+            self._fail(name, stamp, FrameError(fault, Remedy.QUARANTINE))
+
+    def _folders_are_there(self) -> bool:
+        """Whether there is an input and an output folder: those on a network share may come and go."""
+        receipts = self._output.receipts if self._journal.any_published() else self.settings.output
+        missing = [folder for folder in (self.settings.input, receipts) if not folder.is_dir()]
+        for folder in (self.settings.input, receipts):
+            if folder in missing:
+                self._say(folder, "is not there; waiting for it")
+            elif self._said.pop(folder, None):
+                _log.info("%s: is back", folder)
+        if missing:
+            self._look_at = self._clock() + self.settings.look_every_s
+        return not missing
+
+    # --- taking in ------------------------------------------------------------------------------------------
+
+    def _take_in_next(self) -> bool:
+        if not self._ready:
+            self._look()
+        if not self._ready:
+            return False
+        sighting = self._ready.pop(0)
+        with self._working_on(sighting.arrival.relative, sighting.stamp):
+            self._take_in(sighting)
+        return True
+
+    def _look(self) -> None:
+        """Look at the folder if it is time, and queue what is new and has been still."""
+        now = self._clock()
+        if now < self._look_at:
+            return
+        seen = look(self.settings.input)
+        new = [sighting for sighting in seen.sightings if not self._is_known(sighting)]
+        still = self._stability.still(new, now)
+        self._ready = still[:QUEUE]
+        moving = len(new) > len(still)
+        self._look_at = now + (self.settings.still_s if moving else self.settings.look_every_s)
+        if len(still) > QUEUE:
+            self._look_at = now
+        refused = dict(seen.refused)
+        for path, error in refused.items():
+            self._say(path, str(error).removeprefix(f"{path}: "))
+
+    def _is_known(self, sighting: Sighting) -> bool:
+        """Whether there is nothing to be done about a file at present."""
+        name = sighting.arrival.relative
+        trouble = self._journal.trouble(name)
+        if trouble is not None and trouble.stamp == sighting.stamp:
+            return trouble.retry_at is None or trouble.retry_at > self._clock()
+        entry = self._journal.named(name)
+        if entry is None or entry.stamp != sighting.stamp:
+            return False
+        return entry.state != "gone"
+
+    def _take_in(self, sighting: Sighting) -> None:
+        """Observe a file that is whole, and sort it in."""
+        arrival, now = sighting.arrival, self._clock()
+        sha256 = read_digest(arrival)
+        old = self._journal.named(arrival.relative)
+        if old is not None and old.sha256 == sha256:
+            with self._journal.transaction():
+                self._journal.set_stamp(old.number, sighting.stamp)
+                if old.state == "gone":
+                    self._journal.set_state(old.number, "served")
+                self._journal.end_trouble(arrival.relative)
+            return
+        number = self._journal.newest() + 1
+        frame = observe_frame(arrival, sha256, self._store.codes_path(number), self._workplace)
+        require_same(arrival, sighting.stamp)
+        self._store.keep(number, frame.observation)
+        with self._journal.transaction():
+            if old is not None:
+                self._withdraw(old.number)
+            self._journal.add(number, arrival.relative, sighting.stamp, sha256, now)
+            self._journal.end_trouble(arrival.relative)
+            self._journal.tell(now, arrival.relative, "arrived", sha256)
+            ended = self._glasses.admit(Member(number, sha256))
+            self._plan(ended)
+        here = next(glass for glass in self._glasses.live if number in glass.numbers)
+        _log.info("%s: frame %d of glass %s", arrival.shown, len(here.members), here.glass_id)
+        self._sweep()
+
+    # --- glasses --------------------------------------------------------------------------------------------
+
+    def _begin(self) -> None:
+        """Go on with the glasses that the journal knows, if they were learnt with this profile."""
+        if self._journal.about("profile") not in (None, self._profile.digest):
+            _log.warning(
+                "%s: another profile than before; it holds for frames that come now, and glasses are learnt anew. "
+                "To clean earlier frames with it, use dustwatch clean",
+                self.settings.input,
+            )
+            with self._journal.transaction():
+                self._journal.forget_groups()
+        self._journal.set_about("profile", self._profile.digest)
+        self._journal.set_about("input", str(self.settings.input))
+        self._journal.set_about("output", str(self.settings.output))
+        self._recover()
+
+    def _recover(self) -> None:
+        """Know again what the journal knows, after a start or a step that failed half way."""
+        self._store.fingerprint.cache_clear()
+        folds = {fold: self._journal.groups(fold, LIVE) for fold in FOLDS}
+        self._glasses = Glasses(self._store.fingerprint, self._profile.match, folds)
+        self._noted = {fold: set(groups) for fold, groups in folds.items()}
+        self._planned: dict[Glass, bool] = {}
+
+    def _plan(self, ended: Iterable[Glass] = ()) -> None:
+        """Note which frames lie together, and with which map each is now to be cleaned."""
+        for fold, groups in self._glasses.folds.items():
+            self._journal.set_groups(fold, set(groups.live) - self._noted[fold])
+            self._noted[fold] = set(groups.live)
+        for glass in ended:
+            self._want(glass, closed=True)
+        plans = {glass: self._is_closed(glass) for glass in self._glasses.live}
+        for glass, closed in plans.items():
+            if self._planned.get(glass) != closed:
+                self._want(glass, closed)
+        self._planned = plans
+
+    def _want(self, glass: Glass, closed: bool) -> None:
+        """Have the frames of a glass cleaned with what is known of it, once more if that is worth while."""
+        count = len(glass.members)
+        *settled, newest = glass.runs(count if closed else ripe(count))
+        if not closed:
+            # Offsets get better with every frame; that alone is no reason to do frames again.
+            newest = newest.as_in(self._journal.runs(newest.glass_id))
+        for run in (*settled, newest):
+            if self._journal.set_wanted([member.frame for member in run.cleaned], run.map_sha256):
+                self._journal.set_run(run, newest=run is newest)
+
+    def _is_closed(self, glass: Glass) -> bool:
+        return self._journal.closed(glass.members[-1].frame)
+
+    def _close_next(self) -> bool:
+        """Close a glass that has had no frame for a while."""
+        now, newest = self._clock(), self._journal.newest()
+        for glass in self._glasses.live:
+            last = glass.members[-1].frame
+            idle_s = now - self._journal.arrived_at(last)
+            over = idle_s >= self.settings.close_after_min * 60 or newest - last >= _PASSED
+            if over and not self._is_closed(glass):
+                with self._journal.transaction():
+                    self._journal.close_group(last, now)
+                    self._plan()
+                _log.info(
+                    "%s: glass %s is closed, with %d frames", self.settings.input, glass.glass_id, len(glass.members)
+                )
+                return True
+        return False
+
+    def _withdraw(self, number: int) -> None:
+        """Take a frame out of its group: its original is another one now, or nothing is left of it."""
+        self._glasses.withdraw(number)
+        self._journal.leave_groups(number)
+
+    def _sweep(self) -> None:
+        """Give up what is no longer needed of frames and glasses: most of what is known of those that are closed."""
+        open_ = [glass for glass in self._glasses.live if not self._is_closed(glass)]
+        with self._journal.transaction():
+            self._journal.forget_runs({glass.glass_id for glass in open_})
+        runs = self._journal.runs()
+        needed = {member.frame for run in runs for member in (*run.witnesses, *run.cleaned)}
+        residuals, fingerprints = (
+            {member.frame for glass in glasses for member in glass.members[-MOST_FRAMES:]} | needed
+            for glasses in (open_, self._glasses.live)
+        )
+        self._store.sweep(fingerprints, residuals, {run.map_sha256 for run in runs})
+
+    # --- cleaning -------------------------------------------------------------------------------------------
+
+    def _clean_next(self, *, never_yet: bool) -> bool:
+        for entry in self._journal.to_do():
+            if never_yet and entry.published is not None:
+                return False
+            trouble = self._journal.trouble(entry.name)
+            if trouble is None or (trouble.retry_at is not None and trouble.retry_at <= self._clock()):
+                with self._working_on(entry.name, entry.stamp):
+                    self._clean(entry)
+                return True
+        return False
+
+    def _clean(self, entry: Entry) -> None:
+        """Clean a frame as the journal wants it, unless its place in the output folder is somebody else's."""
+        arrival = self._arrival(entry)
+        state, receipt = self._output.state(arrival), self._output.read_receipt(arrival)
+        if state == "ours" and receipt is not None and self._is_wanted(entry, receipt):
+            self._note_published(entry, receipt)  # by a process that was killed before it could say so
+            return
+        replacing = entry.published is not None or (receipt is not None and receipt.input_sha256 == entry.sha256)
+        if state in ("edited", "foreign") or (state == "none" and replacing):
+            self._leave(entry, state)
+            return
+        if not arrival.path.exists():
+            self._journal.set_state(entry.number, "gone")
+            _log.info("%s: is gone; its frame stays as it is", arrival.shown)
+            return
+        require_same(arrival, entry.stamp)
+        run = self._journal.run(str(entry.wanted))
+        member = next(member for member in run.cleaned if member.frame == entry.number)
+        known, seen = self._learn(run), self._observation(entry.number)
+        if known is None or seen is None:
+            return  # a frame was lost, and the journal now wants something else
+        frame = Frame(arrival, probe(arrival.path), entry.sha256, entry.stamp, seen, 0.0)
+        outcome = clean_frame(frame, member, known, self._workplace, replacing=replacing)
+        if outcome.error is not None:
+            raise outcome.error
+        if outcome.receipt is not None:
+            self._note_published(entry, outcome.receipt)
+
+    def _is_wanted(self, entry: Entry, receipt: Receipt) -> bool:
+        told = (receipt.input_sha256, receipt.map_sha256, receipt.profile_sha256)
+        return told == (entry.sha256, entry.wanted, self._profile.digest)
+
+    def _note_published(self, entry: Entry, receipt: Receipt) -> None:
+        with self._journal.transaction():
+            revision = self._journal.set_published(entry.number, receipt.map_sha256, receipt.status)
+            self._journal.end_trouble(entry.name)
+            detail = f"revision {revision}, {receipt.map_frames} frames, map {receipt.map_sha256}"
+            self._journal.tell(self._clock(), entry.name, receipt.status, detail)
+        _log.info("%s: %s%s", self._arrival(entry).shown, receipt.status, _why(receipt, revision))
+
+    def _leave(self, entry: Entry, state: str) -> None:
+        """Never write a frame again: somebody else has changed, moved or deleted it, or put another one there."""
+        picture = self._output.path(self._arrival(entry))
+        what = {"edited": "has been changed", "foreign": "is not ours", "none": "has been moved or deleted"}[state]
+        with self._journal.transaction():
+            self._journal.set_state(entry.number, "left")
+            self._journal.tell(self._clock(), entry.name, "left", what)
+        _log.info("%s: %s, and is left so", picture, what)
+
+    def _learn(self, run: Run) -> Known | None:
+        """What is known of the glass of a run; None where a witness is lost, without which the journal plans anew."""
+        if not run.worth_learning:
+            return Known(run)
+        found = self._store.map(run.map_sha256)
+        if found is None:
+            witnesses = []
+            for member in run.witnesses:
+                seen = self._observation(member.frame)
+                if seen is None:
+                    return None
+                witnesses.append((seen, member))
+            found = self._store.make_map(run.map_sha256, lambda folder: learn_map(witnesses, folder, self._workplace))
+        return Known(run, found)
+
+    def _observation(self, number: int) -> Observation | None:
+        """What a frame has shown, from its original if need be; None, and the frame withdrawn, if that is gone, too."""
+        seen = self._store.observation(number)
+        if seen is not None:
+            return seen
+        entry = self._journal.entry(number)
+        arrival = self._arrival(entry)
+        try:
+            require_same(arrival, entry.stamp)
+            seen = observe_frame(arrival, entry.sha256, self._store.codes_path(number), self._workplace).observation
+        except FrameError:
+            with self._journal.transaction():
+                self._withdraw(number)
+                self._plan()
+            return None
+        self._store.keep(number, seen)
+        return seen
+
+    # --- troubles -------------------------------------------------------------------------------------------
+
+    def _arrival(self, entry: Entry) -> Arrival:
+        return Arrival(self.settings.input / entry.name, entry.name)
+
+    @contextmanager
+    def _working_on(self, name: PurePosixPath, stamp: Stamp) -> Iterator[None]:
+        """Note what keeps a file from being a frame."""
+        self._in_work = name, stamp
+        try:
+            yield
+        except FrameError as error:
+            self._recover()
+            self._fail(name, stamp, error)
+        self._in_work = None
+
+    def _fail(self, name: PurePosixPath, stamp: Stamp, error: FrameError) -> None:
+        before = self._journal.trouble(name)
+        attempts = 1 + (before.attempts if before is not None and before.stamp == stamp else 0)
+        remedy = error.remedy
+        if remedy is Remedy.RETRY and attempts >= _ATTEMPTS:
+            remedy = Remedy.QUARANTINE
+        delay_s = min(_FIRST_RETRY_S * 2 ** (attempts - 1), _LONGEST_RETRY_S)
+        now = self._clock()
+        retry_at = now + delay_s if remedy is Remedy.RETRY else None
+        with self._journal.transaction():
+            self._journal.set_trouble(name, Trouble(stamp, remedy, error.reason, attempts, retry_at))
+            self._journal.tell(now, name, remedy.value, error.reason)
+        then = f"trying again in {delay_s:.0f} s" if retry_at else "put aside until it changes"
+        _log.warning("%s; %s", error.reason, then)
+
+    def _say(self, about: Path, what: str) -> None:
+        """Warn of something once."""
+        if self._said.get(about) != what:
+            self._said[about] = what
+            _log.warning("%s: %s", about, what)
+
+
+def _why(receipt: Receipt, revision: int) -> str:
+    again = f" (revision {revision})" if revision > 1 else ""
+    if receipt.status != "cleaned":
+        return f"{again}: {receipt.reason}"
+    return f"{again}: {receipt.changed_px} px, {receipt.map_frames} frames in the map of glass {receipt.glass_id}"
