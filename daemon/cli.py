@@ -37,6 +37,12 @@ def cli() -> None:
     \b
     Clean the scans of an evening:
         dustwatch clean evening/ --output clean/
+    Clean scans as the scan software saves them, all evening long:
+        dustwatch watch incoming/ clean/
+    The same as a service, for several folders:
+        dustwatch run --config /etc/dustwatch/config.yaml
+    How far is it?
+        dustwatch status
     See it work, without any scans:
         dustwatch demo
     Which profiles are there?
@@ -186,6 +192,21 @@ def run_command(config: Path) -> None:
     settings = load_settings(config)
     log.setup()
     serve(settings.folders, state_folder(settings.state), settings.threads or _cores())
+
+
+@cli.command("status")
+@click.option("--state", metavar="DIR", type=click.Path(path_type=Path), help="Where the service keeps what it knows.")
+@click.option("--json", "as_json_", is_flag=True, help="For programs.")
+def status_command(state: Path | None, as_json_: bool) -> None:
+    """Say how far the watched folders are.
+
+    Works while they are being watched. Files that could not be taken for frames are named, with the reason.
+    """
+    from .settings import state_folder
+    from .status import as_json, as_text, read_status
+
+    folders = read_status(state_folder(state))
+    click.echo(as_json(folders) if as_json_ else as_text(folders))
 
 
 @cli.command("demo")

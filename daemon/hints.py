@@ -111,6 +111,7 @@ class Hints:
         except FileNotFoundError:
             return None
         except OSError as error:
+            self._armed[folder] = _Armed(identity, bell, None)
             return _say(folder, error)
         self._armed[folder] = _Armed(identity, bell, observer)
         self._rung.set()  # what has happened until now was not heard

@@ -114,6 +114,13 @@ class Journal:
         self._db.execute("PRAGMA synchronous = FULL")  # after a power cut nothing is published twice
         self._db.executescript(_SCHEMA)
 
+    @classmethod
+    def reading(cls, file: Path) -> Journal:
+        """A journal that a service may be writing at the same time; nothing can be changed in it."""
+        journal = cls.__new__(cls)
+        journal._db = sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+        return journal
+
     def close(self) -> None:
         """Give the file back."""
         self._db.close()
@@ -192,6 +199,27 @@ class Journal:
         )
         frames, to_do, troubles = row.fetchone()
         return frames, to_do, troubles
+
+    def by_status(self) -> dict[str, int]:
+        """How many frames have each status, as their receipts say; ``left`` are those that somebody else has taken."""
+        rows = self._db.execute(
+            "SELECT CASE WHEN state = 'left' THEN 'left' ELSE coalesce(status, 'waiting') END AS what, count(*) "
+            "FROM frames WHERE state != 'replaced' GROUP BY what ORDER BY what"
+        )
+        return dict(rows.fetchall())
+
+    def open_groups(self) -> int:
+        """How many groups are not closed."""
+        row = self._db.execute(
+            "SELECT count(*) FROM (SELECT max(frame) AS last FROM members WHERE fold = 'upright' GROUP BY first) "
+            "WHERE last NOT IN (SELECT last FROM closings)"
+        )
+        return int(row.fetchone()[0])
+
+    def last_event(self) -> tuple[float, PurePosixPath, str] | None:
+        """When something last happened to a frame, to which, and what."""
+        row = self._db.execute("SELECT at, name, event FROM events ORDER BY rowid DESC LIMIT 1").fetchone()
+        return row and (row[0], _decode(row[1]), row[2])
 
     def any_published(self) -> bool:
         """Whether there ought to be anything in the output folder."""
@@ -286,6 +314,11 @@ class Journal:
         """What is the matter with a file."""
         row = self._db.execute("SELECT * FROM troubles WHERE name = ?", (_encode(name),)).fetchone()
         return row and Trouble(Stamp(*row[1:4]), Remedy(row[4]), *row[5:])
+
+    def troubles(self) -> dict[PurePosixPath, Trouble]:
+        """What is the matter with which files, in the order of their names."""
+        rows = self._db.execute("SELECT * FROM troubles ORDER BY name")
+        return {_decode(row[0]): Trouble(Stamp(*row[1:4]), Remedy(row[4]), *row[5:]) for row in rows}
 
     def set_trouble(self, name: PurePosixPath, trouble: Trouble) -> None:
         """Note what is the matter with a file."""
