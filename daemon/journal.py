@@ -106,20 +106,24 @@ class Trouble:
 
 
 class Journal:
-    """The journal in a file, which is made if need be. Times are seconds since the epoch."""
+    """The journal of a watched folder. Times are seconds since the epoch."""
 
-    def __init__(self, file: Path) -> None:
-        self._db = sqlite3.connect(file, isolation_level=None)
-        self._db.execute("PRAGMA journal_mode = WAL")
-        self._db.execute("PRAGMA synchronous = FULL")  # after a power cut nothing is published twice
-        self._db.executescript(_SCHEMA)
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    @classmethod
+    def writing(cls, file: Path) -> Journal:
+        """The journal in a file, which is made if need be."""
+        db = sqlite3.connect(file, isolation_level=None)
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")  # after a power cut nothing is published twice
+        db.executescript(_SCHEMA)
+        return cls(db)
 
     @classmethod
     def reading(cls, file: Path) -> Journal:
         """A journal that a service may be writing at the same time; nothing can be changed in it."""
-        journal = cls.__new__(cls)
-        journal._db = sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
-        return journal
+        return cls(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None))
 
     def close(self) -> None:
         """Give the file back."""

@@ -90,7 +90,7 @@ class Watch:
             opened.enter_context(self._output.occupied())
             scratch = self._state / "scratch"
             scratch.mkdir(parents=True, exist_ok=True)
-            self._journal = Journal(self._state / "journal.sqlite")
+            self._journal = Journal.writing(self._state / "journal.sqlite")
             opened.callback(self._journal.close)
             self._store = Store(self._state)
             self._workplace = Workplace(self._profile, self._output, scratch, self._threads, silent)

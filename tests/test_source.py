@@ -274,6 +274,7 @@ def test_an_original_is_not_overwritten_by_a_mask(scans: Path, output: Path) -> 
         ("one/a.tif", "two/A.TIF"),
         ("one/straße.tif", "two/STRASSE.tif"),
         ("one/a.tif", "two/a.tif/b.tif"),  # a file where a folder is needed
+        ("one/a.tif/b.tif", "two/a.tif"),
         ("one/a.tif", "two/receipts/a.tif.json/x.png"),  # likewise, of the receipts
     ],
 )
@@ -284,6 +285,11 @@ def test_two_inputs_for_one_output(scans: Path, output: Path, first: str, second
         assert str(scans / first) in text
         assert str(scans / second) in text
         assert "rename one" in text
+
+
+def test_an_input_named_like_the_folder_of_receipts(scans: Path, output: Path) -> None:
+    make(scans, "receipts")
+    assert "rename one" in refusal([scans / "receipts"], output)
 
 
 def test_one_file_given_twice(scans: Path, output: Path) -> None:
