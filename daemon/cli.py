@@ -162,11 +162,12 @@ def watch_command(
     """
     from . import log
     from .service import serve
-    from .settings import FolderSettings, state_folder
+    from .settings import FolderSettings, refuse_harm, state_folder
 
     folder = FolderSettings(
         input_.absolute(), output.absolute(), profile_name, still_s=still, close_after_min=close_after
     )
+    refuse_harm(folder, state_folder(state))
     log.setup()
     serve([folder], state_folder(state), threads or _cores())
 

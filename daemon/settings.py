@@ -87,6 +87,22 @@ def load_settings(file: Path) -> Settings:
     return _SCHEMA.check(file, written, problems)
 
 
+def refuse_harm(folder: FolderSettings, state: Path) -> None:
+    """Refuse what `load_settings` would, for a folder that was given by hand. `state`: where it keeps what it knows.
+
+    Raises ServiceError (usage) where folders would do harm together, and where there is no input folder: whoever gives
+    it looks on, so that is a slip.
+    """
+    if not folder.input.is_dir():
+        raise ServiceError(f"{folder.input}: no such folder; check the spelling", ExitCode.USAGE)
+    paths = {"input": folder.input, "output": folder.output, "state": state}
+    for inner, outer in permutations(paths, 2):
+        harm = _HARM.get((inner, outer))
+        if harm is not None and _lies_in(Path(os.path.realpath(paths[inner])), Path(os.path.realpath(paths[outer]))):
+            reason = f"{paths[inner]} lies in the {outer} folder {paths[outer]}, but {harm}; give a folder beside it"
+            raise ServiceError(reason, ExitCode.USAGE)
+
+
 def state_folder(asked: Path | None) -> Path:
     """Where the service keeps what it must know after a restart; need not exist.
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ..processing.learn import MOST_FRAMES
 from ..processing.raster import probe
-from .errors import FrameError, Remedy
+from .errors import ExitCode, FrameError, Remedy, ServiceError
 from .frame import Arrival, Frame, Stamp
 from .glass import FOLDS, Glass, Glasses, Run, learn_map
 from .groups import LIVE, Member
@@ -88,15 +88,22 @@ class Watch:
         self._output = Output(self.settings.output)
         with ExitStack() as opened:
             opened.enter_context(self._output.occupied())
-            scratch = self._state / "scratch"
-            scratch.mkdir(parents=True, exist_ok=True)
-            self._journal = Journal.writing(self._state / "journal.sqlite")
-            opened.callback(self._journal.close)
-            self._store = Store(self._state)
-            self._workplace = Workplace(self._profile, self._output, scratch, self._threads, silent)
-            self._begin()
+            try:
+                self._enter_state(opened)
+            except (OSError, sqlite3.Error) as error:
+                reason = f"{self._state}: what is known of the folder cannot be kept there: {error}"
+                raise ServiceError(f"{reason}; mend it, or give another state folder", ExitCode.USAGE) from error
             self._open = opened.pop_all()
         return self
+
+    def _enter_state(self, opened: ExitStack) -> None:
+        scratch = self._state / "scratch"
+        scratch.mkdir(parents=True, exist_ok=True)
+        self._journal = Journal.writing(self._state / "journal.sqlite")
+        opened.callback(self._journal.close)
+        self._store = Store(self._state)
+        self._workplace = Workplace(self._profile, self._output, scratch, self._threads, silent)
+        self._begin()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
