@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+_CALM_S = 0.2
+"""A file that is being written gives many hints: they are heeded together."""
+
 
 class _Stopped(BaseException):
     """Somebody wants the service to end; like KeyboardInterrupt, not to be caught on the way."""
@@ -61,6 +64,8 @@ def serve(folders: Sequence[FolderSettings], state: Path, threads: int) -> None:
                 _arm(hints, folders)  # one that has gone may be back
             notify.status("; ".join(watch.summary() for watch in watches))
             if hints.wait(0.0 if busy else min(watch.due_in() for watch in watches)):
+                if not busy:
+                    time.sleep(_CALM_S)
                 for watch in watches:
                     watch.look_again()
 

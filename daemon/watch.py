@@ -180,8 +180,8 @@ class Watch:
     def _look(self) -> None:
         """Look at the folder if it is time, and queue what is new and has been still."""
         now = self._clock()
-        if now < self._look_at:
-            return
+        if 0 < self._look_at - now <= max(self.settings.still_s, self.settings.look_every_s):
+            return  # it is not time yet, unless the clock has been set back
         seen = look(self.settings.input)
         new = [sighting for sighting in seen.sightings if not self._is_known(sighting)]
         still = self._stability.still(new, now)

@@ -1,0 +1,90 @@
+"""What is kept comes back as it was, is whole or not there, and goes when it is no longer needed."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from dustwatch.daemon.store import Store
+from dustwatch.processing.learn import GlassMap
+from dustwatch.processing.observe import Observation
+from dustwatch.processing.planes import PlaneFile
+
+from tests.signatures import HEIGHT, WIDTH, scattered, signature
+
+RNG = np.random.default_rng(5)
+SHA = "a" * 64
+
+
+def observation(store: Store, number: int) -> Observation:
+    codes = PlaneFile(store.codes_path(number), HEIGHT, WIDTH, np.dtype(np.int8))
+    codes.create()
+    codes.write(3, 4, np.full((2, 5), number, np.int8))
+    return Observation(codes, signature(RNG, scattered(RNG, 50), offset=(0.5, number)))
+
+
+def a_map(folder: Path, dirty_px: int = 7) -> GlassMap:
+    planes = {}
+    for name, kind in (("density", np.int16), ("doubt", np.uint16), ("lives", np.uint32)):
+        planes[name] = PlaneFile(folder / name, 40, 50, np.dtype(kind))
+        planes[name].create()
+        planes[name].write(0, 0, np.arange(2000).reshape(40, 50))
+    return GlassMap(**planes, dirty_px=dirty_px)
+
+
+def test_an_observation_comes_back_as_it_was_also_after_a_restart(tmp_path: Path) -> None:
+    seen = observation(Store(tmp_path), 3)
+    Store(tmp_path).keep(3, seen)
+    back = Store(tmp_path).observation(3)
+    assert back is not None
+    np.testing.assert_array_equal(back.codes.read(0, HEIGHT, 0, WIDTH), seen.codes.read(0, HEIGHT, 0, WIDTH))
+    one, other = back.fingerprint, seen.fingerprint
+    assert (one.height, one.width) == (other.height, other.width)
+    for name in ("dark", "light", "texture", "film"):
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+        assert getattr(one, name).dtype == np.float32
+
+
+def test_what_was_observed_but_not_kept_is_not_there(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    observation(store, 3)
+    assert store.observation(3) is None
+    assert store.observation(4) is None
+
+
+def test_a_map_comes_back_as_it_was_also_after_a_restart(tmp_path: Path) -> None:
+    made = Store(tmp_path).make_map(SHA, a_map)
+    assert made.density.path.exists()
+    assert Store(tmp_path).map(SHA) == made
+    assert made.dirty_px == 7
+    np.testing.assert_array_equal(made.lives.read(0, 40, 0, 50), np.arange(2000).reshape(40, 50))
+    assert Store(tmp_path).map("b" * 64) is None
+
+
+def test_a_map_whose_learning_was_broken_off_is_not_there(tmp_path: Path) -> None:
+    def broken_off(folder: Path) -> GlassMap:
+        a_map(folder)
+        raise KeyboardInterrupt
+
+    store = Store(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        store.make_map(SHA, broken_off)
+    assert store.map(SHA) is None
+    assert list(Path(tmp_path, "maps").iterdir()) != []
+    assert Store(tmp_path).map(SHA) is None
+    assert list(Path(tmp_path, "maps").iterdir()) == []
+
+
+def test_only_what_is_needed_stays(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    for number in range(4):
+        store.keep(number, observation(store, number))
+    for sha in (SHA, "b" * 64):
+        store.make_map(sha, a_map)
+    store.sweep(fingerprints={1, 2}, residuals={2, 3}, maps={SHA})
+    assert [store.observation(number) is not None for number in range(4)] == [False, False, True, True]
+    assert store.fingerprint(1).height == HEIGHT
+    assert sorted(file.name for file in Path(tmp_path, "frames").iterdir()) == ["1", "2", "3"]
+    assert store.map(SHA) is not None
+    assert store.map("b" * 64) is None
+    with pytest.raises(FileNotFoundError):
+        store.fingerprint(0)
