@@ -10,6 +10,7 @@ from dustwatch.daemon.groups import Group, Groups, Member
 from dustwatch.processing.fingerprint import Fingerprint, MatchParams
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from tests.signatures import Rng, a_film, scattered, signature
 
 PARAMS = MatchParams()

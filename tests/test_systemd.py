@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from dustwatch.daemon.cli import cli
 from dustwatch.daemon.errors import ExitCode
 
 FOLDER = Path(__file__).parent.parent / "systemd"
@@ -67,3 +68,9 @@ def test_wrong_configuration_is_not_tried_again() -> None:
 
 def test_numba_may_write_code() -> None:
     assert SERVICE["MemoryDenyWriteExecute"] == "no"
+
+
+def test_it_starts_a_command_that_there_is() -> None:
+    _, name, *arguments = SERVICE["ExecStart"].split()
+    context = cli.commands[name].make_context(name, arguments)
+    assert context.params == {"config": Path("/etc/dustwatch/config.yaml")}
