@@ -47,7 +47,8 @@ CREATE INDEX IF NOT EXISTS frames_name ON frames (name);
 CREATE INDEX IF NOT EXISTS frames_to_do ON frames (number) WHERE state = 'served' AND wanted IS NOT published;
 CREATE VIEW IF NOT EXISTS entries AS
     SELECT number, name, size, mtime_ns, inode, sha256, state, wanted, published FROM frames;
-CREATE VIEW IF NOT EXISTS to_do AS SELECT * FROM entries WHERE state = 'served' AND wanted IS NOT published;
+CREATE VIEW IF NOT EXISTS to_do AS SELECT * FROM entries WHERE state = 'served' AND wanted IS NOT published
+    AND NOT EXISTS (SELECT 1 FROM troubles WHERE troubles.name = entries.name AND retry_at IS NULL);
 
 -- Which frames lie together, as told by what is dark in them ('upright') or light ('inverted'): the first frame of
 -- the group, and where the glass lies in this one.
@@ -258,9 +259,9 @@ class Journal:
             members.setdefault(first, []).append(Member(frame, sha256, (offset[0], offset[1])))
         return [Group(tuple(one)) for one in members.values()]
 
-    def set_groups(self, fold: Fold, groups: Iterable[Group]) -> None:
-        """Note where the members of these groups belong."""
-        rows = [(fold, member.frame, one.first, *member.offset) for one in groups for member in one.members]
+    def set_members(self, fold: Fold, members: Iterable[tuple[int, Member]]) -> None:
+        """Note in which group, by the number of its first frame, some frames are."""
+        rows = [(fold, member.frame, first, *member.offset) for first, member in members]
         self._db.executemany("INSERT OR REPLACE INTO members VALUES (?, ?, ?, ?, ?)", rows)
 
     def forget_groups(self) -> None:

@@ -12,12 +12,13 @@ import sqlite3
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
+from ..processing.image import ImageError
 from ..processing.learn import MOST_FRAMES
 from ..processing.raster import probe
 from .errors import ExitCode, FrameError, Remedy, ServiceError
 from .frame import Arrival, Frame, Stamp
 from .glass import FOLDS, Glass, Glasses, Run, learn_map
-from .groups import LIVE, Member
+from .groups import LIVE, Group, Member
 from .inbox import Sighting, look
 from .intake import observe_frame, read_digest, require_same
 from .journal import Entry, Journal, Trouble
@@ -47,6 +48,8 @@ _PASSED = 24
 """A glass on which none of the newest frames lay, this many, is closed: it was wiped, or the holder was changed."""
 
 _ATTEMPTS = 10
+"""After so many a file that is cut short is given up until it changes. A disk may get room or permissions any time."""
+
 _FIRST_RETRY_S, _LONGEST_RETRY_S = 5.0, 600.0
 _REST_S = 10.0
 """How long to wait when nothing can be written at all."""
@@ -118,7 +121,7 @@ class Watch:
         if now < self._rest_until:
             return False
         try:
-            return self._folders_are_there() and (
+            done = self._folders_are_there() and (
                 self._clean_next(never_yet=True)
                 or self._take_in_next()
                 or self._close_next()
@@ -127,8 +130,11 @@ class Watch:
         except (OSError, sqlite3.Error) as error:
             self._recover()
             self._rest_until = now + _REST_S
-            self._say(self._state, f"cannot be written: {error}; trying again")
+            self._say(self._state, f"cannot be written: {error}; make room, or mend it: waiting for that")
             return False
+        if done and self._said.pop(self._state, None):
+            _log.info("%s: can be written again", self._state)
+        return done
 
     def look_again(self) -> None:
         """Heed a hint that something has happened in the folder."""
@@ -147,10 +153,13 @@ class Watch:
     def give_up(self, error: Exception) -> None:
         """Put what is in work aside after an error that nobody foresaw, so that the others go on."""
         self._recover()
-        if self._in_work is not None:
+        if self._in_work is None:
+            self._rest_until = self._clock() + _REST_S
+        else:
             name, stamp = self._in_work
             fault = f"{self.settings.input / name}: {type(error).__name__}: {error}; please report this"
             self._fail(name, stamp, FrameError(fault, Remedy.QUARANTINE))
+            self._in_work = None
 
     def _folders_are_there(self) -> bool:
         """Whether there is an input and an output folder: those on a network share may come and go."""
@@ -182,7 +191,12 @@ class Watch:
         now = self._clock()
         if 0 < self._look_at - now <= max(self.settings.still_s, self.settings.look_every_s):
             return  # it is not time yet, unless the clock has been set back
-        seen = look(self.settings.input)
+        self._look_at = now + self.settings.look_every_s
+        try:
+            seen = look(self.settings.input)
+        except OSError as error:
+            self._say(self.settings.input, f"cannot be listed: {error.strerror}; waiting for it")
+            return
         new = [sighting for sighting in seen.sightings if not self._is_known(sighting)]
         still = self._stability.still(new, now)
         self._ready = still[:QUEUE]
@@ -255,14 +269,15 @@ class Watch:
         self._store.fingerprint.cache_clear()
         folds = {fold: self._journal.groups(fold, LIVE) for fold in FOLDS}
         self._glasses = Glasses(self._store.fingerprint, self._profile.match, folds)
-        self._noted = {fold: set(groups) for fold, groups in folds.items()}
+        self._noted = {fold: _members(groups) for fold, groups in folds.items()}
         self._planned: dict[Glass, bool] = {}
 
     def _plan(self, ended: Iterable[Glass] = ()) -> None:
         """Note which frames lie together, and with which map each is now to be cleaned."""
         for fold, groups in self._glasses.folds.items():
-            self._journal.set_groups(fold, set(groups.live) - self._noted[fold])
-            self._noted[fold] = set(groups.live)
+            members = _members(groups.live)
+            self._journal.set_members(fold, members - self._noted[fold])
+            self._noted[fold] = members
         for glass in ended:
             self._want(glass, closed=True)
         plans = {glass: self._is_closed(glass) for glass in self._glasses.live}
@@ -357,7 +372,10 @@ class Watch:
         frame = Frame(arrival, probe(arrival.path), entry.sha256, entry.stamp, seen, 0.0)
         outcome = clean_frame(frame, member, known, self._workplace, replacing=replacing)
         if outcome.error is not None:
-            raise outcome.error
+            taken = self._output.state(arrival)
+            if taken not in ("edited", "foreign"):
+                raise outcome.error
+            self._leave(entry, taken)
         if outcome.receipt is not None:
             self._note_published(entry, outcome.receipt)
 
@@ -434,9 +452,8 @@ class Watch:
     def _fail(self, name: PurePosixPath, stamp: Stamp, error: FrameError) -> None:
         before = self._journal.trouble(name)
         attempts = 1 + (before.attempts if before is not None and before.stamp == stamp else 0)
-        remedy = error.remedy
-        if remedy is Remedy.RETRY and attempts >= _ATTEMPTS:
-            remedy = Remedy.QUARANTINE
+        hopeless = isinstance(error.__cause__, ImageError) and attempts >= _ATTEMPTS
+        remedy = Remedy.QUARANTINE if hopeless else error.remedy
         delay_s = min(_FIRST_RETRY_S * 2 ** (attempts - 1), _LONGEST_RETRY_S)
         now = self._clock()
         retry_at = now + delay_s if remedy is Remedy.RETRY else None
@@ -451,6 +468,10 @@ class Watch:
         if self._said.get(about) != what:
             self._said[about] = what
             _log.warning("%s: %s", about, what)
+
+
+def _members(groups: Iterable[Group]) -> set[tuple[int, Member]]:
+    return {(group.first, member) for group in groups for member in group.members}
 
 
 def _why(receipt: Receipt, revision: int) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 from dustwatch.daemon.errors import Remedy
 from dustwatch.daemon.frame import Stamp
-from dustwatch.daemon.glass import Run
+from dustwatch.daemon.glass import Fold, Run
 from dustwatch.daemon.groups import Group, Member
 from dustwatch.daemon.journal import Journal, Trouble
 
@@ -35,6 +35,10 @@ def add(journal: Journal, *names: PurePosixPath) -> None:
 
 def group(*frames: int) -> Group:
     return Group(tuple(Member(frame, f"sha of {frame}", (frame / 3, -0.1)) for frame in frames))
+
+
+def set_groups(journal: Journal, fold: Fold, *groups: Group) -> None:
+    journal.set_members(fold, [(one.first, member) for one in groups for member in one.members])
 
 
 def run(*frames: int) -> Run:
@@ -84,11 +88,11 @@ def test_what_is_to_do_begins_with_what_was_never_done(journal: Journal) -> None
 
 def test_groups_come_back_those_with_the_newest_frames(journal: Journal) -> None:
     add(journal, *(PurePosixPath(f"{number}.tif") for number in range(6)))
-    journal.set_groups("upright", [group(1, 4), group(2), group(3, 5, 6)])
-    journal.set_groups("inverted", [group(number) for number in range(1, 7)])
+    set_groups(journal, "upright", group(1, 4), group(2), group(3, 5, 6))
+    set_groups(journal, "inverted", *(group(number) for number in range(1, 7)))
     assert journal.groups("upright", 9) == [group(1, 4), group(2), group(3, 5, 6)]
     assert journal.groups("upright", 2) == [group(1, 4), group(3, 5, 6)]
-    journal.set_groups("upright", [group(1, 2, 4)])
+    set_groups(journal, "upright", group(1, 2, 4))
     assert journal.groups("upright", 9) == [group(1, 2, 4), group(3, 5, 6)]
     journal.leave_groups(4)
     assert journal.groups("upright", 9) == [group(1, 2), group(3, 5, 6)]
@@ -99,12 +103,12 @@ def test_groups_come_back_those_with_the_newest_frames(journal: Journal) -> None
 
 def test_a_closed_group_is_open_again_with_its_next_frame(journal: Journal) -> None:
     add(journal, A, B)
-    journal.set_groups("upright", [group(1), group(2)])
+    set_groups(journal, "upright", group(1), group(2))
     assert journal.open_groups() == 2
     journal.close_group(1, 200.0)
     assert journal.closed(1)
     assert journal.open_groups() == 1
-    journal.set_groups("upright", [group(1, 2)])
+    set_groups(journal, "upright", group(1, 2))
     assert not journal.closed(2)
     assert journal.open_groups() == 1
 
@@ -127,6 +131,15 @@ def test_runs_stay_while_somebody_waits_for_them_or_may_come(journal: Journal) -
     assert journal.runs() == []
 
 
+def test_what_was_put_aside_is_not_to_do(journal: Journal) -> None:
+    add(journal, A)
+    journal.set_wanted([1], "map")
+    journal.set_trouble(A, Trouble(STAMP, Remedy.RETRY, "later", 1, 5.0))
+    assert len(list(journal.to_do())) == 1
+    journal.set_trouble(A, Trouble(STAMP, Remedy.QUARANTINE, "never", 1, None))
+    assert list(journal.to_do()) == []
+
+
 @pytest.mark.parametrize("retry_at", [None, 300.5])
 def test_troubles_come_and_go(journal: Journal, retry_at: float | None) -> None:
     trouble = Trouble(STAMP, Remedy.RETRY, "half", 3, retry_at)
@@ -139,9 +152,13 @@ def test_troubles_come_and_go(journal: Journal, retry_at: float | None) -> None:
 
 
 def test_a_transaction_that_fails_leaves_nothing(journal: Journal) -> None:
-    with pytest.raises(KeyboardInterrupt), journal.transaction():
-        add(journal, A)
-        raise KeyboardInterrupt
+    def twice() -> None:
+        with journal.transaction():
+            add(journal, A)
+            journal.add(1, B, STAMP, "sha", 0.0)  # the number is taken
+
+    with pytest.raises(sqlite3.IntegrityError):
+        twice()
     assert journal.named(A) is None
     with journal.transaction():
         add(journal, A)

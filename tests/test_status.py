@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 import pytest
 from dustwatch.daemon.errors import Remedy
 from dustwatch.daemon.frame import Stamp
-from dustwatch.daemon.groups import Group, Member
+from dustwatch.daemon.groups import Member
 from dustwatch.daemon.journal import Journal, Trouble
 
 from tests.rolls import run
@@ -27,7 +27,8 @@ def state(tmp_path: Path) -> Path:
             if name == "a":
                 for number in (1, 2, 3):
                     journal.add(number, PurePosixPath(f"{number}.tif"), STAMP, "sha", 5.0)
-                journal.set_groups("upright", [Group((Member(1, "sha"), Member(2, "sha"))), Group((Member(3, "sha"),))])
+                members = [Member(number, "sha") for number in (1, 2, 3)]
+                journal.set_members("upright", [(1, members[0]), (1, members[1]), (3, members[2])])
                 journal.close_group(2, 9.0)
                 journal.set_wanted([1, 2, 3], "map")
                 journal.set_published(1, "map", "cleaned")
