@@ -132,7 +132,7 @@ class Watch:
             self._rest_until = now + _REST_S
             self._say(self._state, f"cannot be written: {error}; make room, or mend it: waiting for that")
             return False
-        if done and self._said.pop(self._state, None):
+        if done and self._said.pop(self._state, ""):
             _log.info("%s: can be written again", self._state)
         return done
 
@@ -205,8 +205,8 @@ class Watch:
         if len(still) > QUEUE:
             self._look_at = now
         refused = dict(seen.refused)
-        for path, error in refused.items():
-            self._say(path, str(error).removeprefix(f"{path}: "))
+        for path, fault in refused.items():
+            self._say(path, str(fault).removeprefix(f"{path}: "))
 
     def _is_known(self, sighting: Sighting) -> bool:
         """Whether there is nothing to be done about a file at present."""

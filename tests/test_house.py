@@ -30,6 +30,7 @@ TESTED_WITH = {
     "progress": "clean_quality",
     "repair": "clean_quality",
     "report": "clean_quality",
+    "workplace": "clean_quality",
 }
 """Files without tests of their own, and those that go through them from end to end."""
 
@@ -83,10 +84,11 @@ def test_readme_shows_every_command() -> None:
     assert [name for name in COMMANDS if f"dustwatch {name}" not in text and f"make {name}" not in text] == []
 
 
-def test_readme_names_options_that_exist_and_all_of_clean() -> None:
+def test_readme_names_options_that_exist_and_all_of_clean_and_watch() -> None:
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", README))
     assert named <= set().union(*map(options, COMMANDS.values()))
-    assert {row.split()[0].strip("`") for row in rows("option")} == options(COMMANDS["clean"])
+    for heading, command in (("option", "clean"), ("option of `watch`", "watch")):
+        assert {row.split()[0].strip("`") for row in rows(heading)} == options(COMMANDS[command])
 
 
 def test_readme_explains_receipts_as_they_are() -> None:
