@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version
-from pathlib import PurePosixPath
+from pathlib import PurePath, PurePosixPath
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
     from ..processing.image import ImageInfo
     from ..processing.observe import Observation
     from .errors import FrameError
+
+
+def shown(path: PurePath | str) -> str:
+    """A path, or a text with paths in it, that can be printed and stored: bytes that are no UTF-8 are escaped."""
+    return str(path).encode(errors="backslashreplace").decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +55,8 @@ class Arrival:
 
     @property
     def shown(self) -> str:
-        """The path as text; bytes that are no UTF-8 are escaped, so that it can be printed and stored."""
-        return str(self.path).encode(errors="backslashreplace").decode()
+        """The path as text that can be printed and stored."""
+        return shown(self.path)
 
 
 @dataclass(frozen=True, slots=True)

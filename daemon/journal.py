@@ -15,7 +15,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
 from .errors import Remedy
-from .frame import Stamp
+from .frame import Stamp, shown
 from .glass import Fold, Run
 from .groups import Group, Member
 
@@ -265,8 +265,9 @@ class Journal:
         self._db.executemany("INSERT OR REPLACE INTO members VALUES (?, ?, ?, ?, ?)", rows)
 
     def forget_groups(self) -> None:
-        """Begin anew: no frame so far belongs to any group, and none is cleaned any more."""
+        """Begin anew: no frame so far belongs to any group or is cleaned again; who never was, has still to come."""
         self._db.execute("DELETE FROM members")
+        self._db.execute("DELETE FROM frames WHERE published IS NULL AND state = 'served'")
         self._db.execute("UPDATE frames SET wanted = published")
 
     def leave_groups(self, number: int) -> None:
@@ -327,7 +328,7 @@ class Journal:
 
     def set_trouble(self, name: PurePosixPath, trouble: Trouble) -> None:
         """Note what is the matter with a file."""
-        values = (trouble.remedy.value, trouble.reason, trouble.attempts, trouble.retry_at)
+        values = (trouble.remedy.value, shown(trouble.reason), trouble.attempts, trouble.retry_at)
         self._db.execute(
             "INSERT OR REPLACE INTO troubles VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (_encode(name), *_stamp(trouble.stamp), *values),
@@ -339,7 +340,7 @@ class Journal:
 
     def tell(self, at: float, name: PurePosixPath, event: str, detail: str = "") -> None:
         """Add a line to the history of a file."""
-        self._db.execute("INSERT INTO events VALUES (?, ?, ?, ?)", (at, _encode(name), event, detail))
+        self._db.execute("INSERT INTO events VALUES (?, ?, ?, ?)", (at, _encode(name), event, shown(detail)))
 
 
 def _run(text: str) -> Run:

@@ -10,11 +10,12 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from .errors import ExitCode, ServiceError
+from .frame import shown
 from .journal import Journal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path, PurePosixPath
+    from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ def _read(file: Path) -> FolderStatus:
         with closing(Journal.reading(file)) as journal:
             _, to_do, _ = journal.counts()
             troubles = {
-                _shown(name): {
+                shown(name): {
                     "remedy": trouble.remedy.value,
                     "reason": trouble.reason,
                     "retry_at": None if trouble.retry_at is None else _time(trouble.retry_at),
@@ -78,7 +79,7 @@ def _read(file: Path) -> FolderStatus:
                 to_do=to_do,
                 glasses_open=journal.open_groups(),
                 troubles=troubles,
-                last_event=event and (_time(event[0]), _shown(event[1]), event[2]),
+                last_event=event and (_time(event[0]), shown(event[1]), event[2]),
             )
     except sqlite3.Error as error:
         reason = f"{file}: cannot be read: {error}; run this as the user of the service, or as root"
@@ -103,7 +104,3 @@ def _lines(folder: FolderStatus) -> list[str]:
 
 def _time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds).astimezone().isoformat(timespec="seconds")
-
-
-def _shown(name: PurePosixPath) -> str:
-    return str(name).encode(errors="backslashreplace").decode()

@@ -1,7 +1,7 @@
 """One watched folder: frames are taken in as they become whole, and cleaned again when more is known of their glass.
 
 Nothing here is remembered that the journal does not know, so it does not matter when the process ends. A frame is
-cleaned at once with what is known of its glass, again when the glass has 4, 8, 16, 32, 48, ... frames, and for the
+cleaned at once with what is known of its glass, again when the glass has 2, 4, 8, 16, 32, 48, ... frames, and for the
 last time when it closes; always from its original.
 """
 
@@ -16,7 +16,7 @@ from ..processing.image import ImageError
 from ..processing.learn import MOST_FRAMES
 from ..processing.raster import probe
 from .errors import ExitCode, FrameError, Remedy, ServiceError
-from .frame import Arrival, Frame, Stamp
+from .frame import Arrival, Frame, Stamp, shown
 from .glass import FOLDS, Glass, Glasses, Run, learn_map
 from .groups import LIVE, Group, Member
 from .inbox import Sighting, look
@@ -204,8 +204,7 @@ class Watch:
         self._look_at = now + (self.settings.still_s if moving else self.settings.look_every_s)
         if len(still) > QUEUE:
             self._look_at = now
-        refused = dict(seen.refused)
-        for path, fault in refused.items():
+        for path, fault in seen.refused:
             self._say(path, str(fault).removeprefix(f"{path}: "))
 
     def _is_known(self, sighting: Sighting) -> bool:
@@ -260,8 +259,8 @@ class Watch:
             with self._journal.transaction():
                 self._journal.forget_groups()
         self._journal.set_about("profile", self._profile.digest)
-        self._journal.set_about("input", str(self.settings.input))
-        self._journal.set_about("output", str(self.settings.output))
+        self._journal.set_about("input", shown(self.settings.input))
+        self._journal.set_about("output", shown(self.settings.output))
         self._recover()
 
     def _recover(self) -> None:
@@ -279,6 +278,7 @@ class Watch:
             self._journal.set_members(fold, members - self._noted[fold])
             self._noted[fold] = members
         for glass in ended:
+            self._journal.close_group(glass.members[-1].frame, self._clock())
             self._want(glass, closed=True)
         plans = {glass: self._is_closed(glass) for glass in self._glasses.live}
         for glass, closed in plans.items():
@@ -429,6 +429,7 @@ class Watch:
             with self._journal.transaction():
                 self._withdraw(number)
                 self._plan()
+            _log.info("%s: is gone, and nothing is left of what it has shown of the glass", arrival.shown)
             return None
         self._store.keep(number, seen)
         return seen
@@ -454,7 +455,7 @@ class Watch:
         attempts = 1 + (before.attempts if before is not None and before.stamp == stamp else 0)
         hopeless = isinstance(error.__cause__, ImageError) and attempts >= _ATTEMPTS
         remedy = Remedy.QUARANTINE if hopeless else error.remedy
-        delay_s = min(_FIRST_RETRY_S * 2 ** (attempts - 1), _LONGEST_RETRY_S)
+        delay_s = min(_FIRST_RETRY_S * 2 ** min(attempts - 1, 16), _LONGEST_RETRY_S)
         now = self._clock()
         retry_at = now + delay_s if remedy is Remedy.RETRY else None
         with self._journal.transaction():
