@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from ..processing.fingerprint import Fingerprint, MatchParams, fixed_cells
+from ..processing.fingerprint import Fingerprint, MatchParams, fixed_cells, same_scene
 from ..processing.landmarks import number_scenes
 from ..processing.learn import MOST_FRAMES, GlassMap, LearnParams, Witness, learn, learning_steps
 from .groups import Group, Groups, Member
@@ -148,6 +148,8 @@ class Glasses:
         """Frames that share more light points than dark ones."""
         wrong: set[int] = set()
         for other in self.inverted.live:
+            if len(other.members) == 1:
+                continue  # quickly: most glasses that live have no second frame by what is light
             numbers = _numbers(other)
             usual = max(self.upright.live, key=lambda group: len(numbers & _numbers(group)))
             if _depth(self.inverted, other) > _depth(self.upright, usual):
@@ -178,7 +180,7 @@ def learn_map(witnesses: Sequence[tuple[Observation, Member]], folder: Path, wor
     """Learn the map of the glass that at least two frames lie on, into `folder`."""
     profile = workplace.profile
     seen = [one for one, _ in witnesses]
-    scenes = number_scenes([one.fingerprint for one in seen], profile.match)
+    scenes = number_scenes([one.fingerprint for one in seen], lambda a, b: same_scene(a, b, profile.match))
     fixed = fixed_cells(np.stack([one.fingerprint.film for one in seen]), profile.match.same_film_d)
     step = workplace.progress("Learning the dirt", learning_steps(seen[0].codes.height, seen[0].codes.width))
     return learn(

@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ..processing.fingerprint import Fingerprint, Match, MatchParams, alike
-from ..processing.landmarks import Landmarks, landmarks, recognise
+from ..processing.fingerprint import Fingerprint, Match, MatchParams, alike, same_scene
+from ..processing.landmarks import Landmarks, landmarks, number_scenes, recognise
 from ..processing.learn import MOST_FRAMES
 
 if TYPE_CHECKING:
@@ -65,6 +65,7 @@ class Groups:
         self._params = params
         self._live = list(live)
         self._landmarks: dict[Group, Landmarks] = {}
+        self._same: dict[tuple[int, int], bool] = {}
 
     @property
     def live(self) -> tuple[Group, ...]:
@@ -88,6 +89,8 @@ class Groups:
         ended = by_age[:-LIVE]
         self._live = by_age[-LIVE:]
         self._landmarks = {group: known for group, known in self._landmarks.items() if group in self._live}
+        recent = {member.frame for group in self._live for member in group.recent}
+        self._same = {pair: same for pair, same in self._same.items() if recent.issuperset(pair)}
         return tuple(ended)
 
     def withdraw(self, number: int) -> None:
@@ -101,7 +104,8 @@ class Groups:
         """What a live group of at least two frames is recognised by."""
         if group not in self._landmarks:
             recent = [(self._fingerprint(member.frame), member.offset) for member in group.recent]
-            self._landmarks[group] = landmarks(recent, self._params)
+            scenes = number_scenes([member.frame for member in group.recent], self._same_scene)
+            self._landmarks[group] = landmarks(recent, scenes, self._params)
         return self._landmarks[group]
 
     def recognised(self, group: Group, number: int) -> Match | None:
@@ -112,6 +116,13 @@ class Groups:
         if (newest.height, newest.width) != (frame.height, frame.width):
             return None
         return recognise(self.landmarks(group), frame, self._params)
+
+    def _same_scene(self, first: int, second: int) -> bool:
+        """Whether two frames show the same scene; to find that out takes its time, and it is asked often."""
+        if (first, second) not in self._same:
+            same = same_scene(self._fingerprint(first), self._fingerprint(second), self._params)
+            self._same[first, second] = same
+        return self._same[first, second]
 
     def _join(self, newcomer: Member) -> Group:
         """Let a frame join the groups that recognise it, which then are one; or open a new one."""

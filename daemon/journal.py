@@ -44,7 +44,7 @@ CREATE TABLE IF NOT EXISTS frames (
     status TEXT                      -- what its receipt says
 );
 CREATE INDEX IF NOT EXISTS frames_name ON frames (name);
-CREATE INDEX IF NOT EXISTS frames_to_do ON frames (number) WHERE state = 'served' AND wanted IS NOT published;
+CREATE INDEX IF NOT EXISTS frames_waiting ON frames (number) WHERE wanted IS NOT published;
 CREATE VIEW IF NOT EXISTS entries AS
     SELECT number, name, size, mtime_ns, inode, sha256, state, wanted, published FROM frames;
 CREATE VIEW IF NOT EXISTS to_do AS SELECT * FROM entries WHERE state = 'served' AND wanted IS NOT published
@@ -267,6 +267,7 @@ class Journal:
     def forget_groups(self) -> None:
         """Begin anew: no frame so far belongs to any group or is cleaned again; who never was, has still to come."""
         self._db.execute("DELETE FROM members")
+        self._db.execute("DELETE FROM closings")  # the numbers of frames that have still to come are given anew
         self._db.execute("DELETE FROM frames WHERE published IS NULL AND state = 'served'")
         self._db.execute("UPDATE frames SET wanted = published")
 
@@ -298,12 +299,21 @@ class Journal:
         query = "SELECT run FROM runs WHERE ?1 IS NULL OR glass_id = ?1"
         return [_run(told) for (told,) in self._db.execute(query, (glass_id,))]
 
-    def forget_runs(self, open_glasses: Set[str]) -> None:
-        """Give up the runs that no frame is waiting for and none will be: only an open glass may have more frames."""
+    def needed_runs(self, open_glasses: Set[str]) -> list[Run]:
+        """The runs that frames are being cleaned with, or will be: only an open glass is expected to have more."""
+        query = (
+            "SELECT run FROM runs WHERE map_sha256 IN (SELECT wanted FROM to_do) "
+            "OR (newest AND glass_id IN (SELECT value FROM json_each(?)))"
+        )
+        return [_run(told) for (told,) in self._db.execute(query, (json.dumps(sorted(open_glasses)),))]
+
+    def forget_runs(self, live_glasses: Set[str]) -> None:
+        """Give up the runs that no frame can ever be cleaned with: those that have vanished may come back."""
         self._db.execute(
-            "DELETE FROM runs WHERE map_sha256 NOT IN (SELECT wanted FROM to_do) "
-            "AND NOT (newest AND glass_id IN (SELECT value FROM json_each(?)))",
-            (json.dumps(sorted(open_glasses)),),
+            "DELETE FROM runs WHERE map_sha256 NOT IN ("
+            "SELECT wanted FROM frames WHERE wanted IS NOT published AND state IN ('served', 'gone')"
+            ") AND NOT (newest AND glass_id IN (SELECT value FROM json_each(?)))",
+            (json.dumps(sorted(live_glasses)),),
         )
 
     def close_group(self, last: int, at: float) -> None:
@@ -312,7 +322,12 @@ class Journal:
 
     def closed(self, last: int) -> bool:
         """Whether the group whose last frame this is has closed."""
-        return self._db.execute("SELECT 1 FROM closings WHERE last = ?", (last,)).fetchone() is not None
+        return bool(self.closings(last, last))
+
+    def closings(self, first: int, last: int) -> set[int]:
+        """The frames from `first` to `last` that were the last of their group when it was closed."""
+        query = "SELECT last FROM closings WHERE last BETWEEN ? AND ?"
+        return {number for (number,) in self._db.execute(query, (first, last))}
 
     # --- troubles and history -------------------------------------------------------------------------------
 

@@ -56,7 +56,7 @@ def serve(folders: Sequence[FolderSettings], state: Path, threads: int) -> None:
                 "%s: watched, with profile %s; cleaned frames go to %s", folder.input, folder.profile, folder.output
             )
         _arm(hints, folders)
-        _warm_up(state)
+        _warm_up(watches[0].scratch)
         notify.ready()
         while True:
             busy = _take_turns(watches)

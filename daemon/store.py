@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Set
     from pathlib import Path
 
-_REMEMBERED = 32
-"""Fingerprints held in memory: about as many as a glass is recognised by."""
+_REMEMBERED = 64
+"""Fingerprints held in memory: one of each glass, and all recent ones of that which a newcomer turns out to lie on."""
 
 _PLANES = {"density": np.int16, "doubt": np.uint16, "lives": np.uint32}
 _POINTS = ("dark", "light", "texture", "film")
@@ -37,24 +37,30 @@ class Store:
         self._maps = folder / "maps"
         for place in (self._frames, self._maps):
             place.mkdir(parents=True, exist_ok=True)
-            for part in place.glob(f"*{_PART}"):
-                shutil.rmtree(part)
+        self.tidy()
         self.fingerprint = lru_cache(_REMEMBERED)(self._fingerprint)
 
+    def tidy(self) -> None:
+        """Remove what was broken off."""
+        for part in self._frames.glob(f"*/*{_PART}"):
+            part.unlink(missing_ok=True)
+        for part in self._maps.glob(f"*{_PART}"):
+            shutil.rmtree(part)
+
     def codes_path(self, number: int) -> Path:
-        """Where a frame's residual is to be observed into; its folder is made."""
+        """Where a frame's residual is to be observed into before it is kept; its folder is made."""
         self._frame(number).mkdir(exist_ok=True)
-        return self._frame(number) / _CODES
+        return _part(self._frame(number) / _CODES)
 
     def keep(self, number: int, seen: Observation) -> None:
         """Keep a frame's observation, whose residual lies in `codes_path`. Raises OSError where the disk is full."""
-        one, file = seen.fingerprint, self._frame(number) / _FINGERPRINT
-        part = file.with_name(file.name + _PART)
-        with part.open("wb") as stream:
+        one, files = seen.fingerprint, [self._frame(number) / name for name in (_CODES, _FINGERPRINT)]
+        with _part(files[1]).open("wb") as stream:
             np.savez(stream, size=[one.height, one.width], **{name: getattr(one, name) for name in _POINTS})
-        _sync(seen.codes.path)
-        _sync(part)
-        part.replace(file)
+        for file in files:
+            _sync(_part(file))
+        for file in files:
+            _part(file).replace(file)
 
     def observation(self, number: int) -> Observation | None:
         """What is kept of a frame; None where its residual has been given up."""
@@ -71,7 +77,7 @@ class Store:
     def make_map(self, sha256: str, learn: Callable[[Path], GlassMap]) -> GlassMap:
         """Keep the map that `learn` leaves in the folder it is given. Raises OSError where the disk is full."""
         place = self._maps / sha256
-        part = place.with_name(place.name + _PART)
+        part = _part(place)
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir()
         found = learn(part)
@@ -86,7 +92,7 @@ class Store:
         """Give up all but the fingerprints and residuals of these frames and the maps of these digests."""
         for place in self._maps.iterdir():
             if place.name not in maps:
-                shutil.rmtree(place)
+                shutil.rmtree(place.replace(_part(place)))
         for place in self._frames.iterdir():
             number = int(place.name)
             if number not in residuals:
@@ -102,6 +108,10 @@ class Store:
         with np.load(self._frame(number) / _FINGERPRINT) as kept:
             height, width = (int(length) for length in kept["size"])
             return Fingerprint(height, width, *(kept[name] for name in _POINTS))
+
+
+def _part(place: Path) -> Path:
+    return place.with_name(place.name + _PART)
 
 
 def _open(place: Path) -> GlassMap:

@@ -8,8 +8,10 @@ last time when it closes; always from its original.
 from __future__ import annotations
 
 import logging
+import os
+import shutil
 import sqlite3
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING
 
 from ..processing.image import ImageError
@@ -77,6 +79,7 @@ class Watch:
         self.settings = settings
         self._profile = profile
         self._state = state
+        self.scratch = state / "scratch"
         self._clock = clock
         self._threads = threads
         self._open = ExitStack()
@@ -100,18 +103,23 @@ class Watch:
         return self
 
     def _enter_state(self, opened: ExitStack) -> None:
-        scratch = self._state / "scratch"
-        scratch.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(self.scratch, ignore_errors=True)  # a killed process leaves it
+        opened.callback(shutil.rmtree, self.scratch, ignore_errors=True)
+        self.scratch.mkdir(parents=True)
         self._journal = Journal.writing(self._state / "journal.sqlite")
         opened.callback(self._journal.close)
         self._store = Store(self._state)
-        self._workplace = Workplace(self._profile, self._output, scratch, self._threads, silent)
+        opened.callback(self._store.tidy)
+        self._workplace = Workplace(self._profile, self._output, self.scratch, self._threads, silent)
         self._begin()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._open.close()
+        if self._in_work is not None:  # broken off, perhaps while it was cleaning up behind itself
+            with suppress(ServiceError), self._output.occupied():
+                pass
 
     # --- turns ----------------------------------------------------------------------------------------------
 
@@ -129,6 +137,7 @@ class Watch:
             )
         except (OSError, sqlite3.Error) as error:
             self._recover()
+            self._in_work = None
             self._rest_until = now + _REST_S
             self._say(self._state, f"cannot be written: {error}; make room, or mend it: waiting for that")
             return False
@@ -164,15 +173,15 @@ class Watch:
     def _folders_are_there(self) -> bool:
         """Whether there is an input and an output folder: those on a network share may come and go."""
         receipts = self._output.receipts if self._journal.any_published() else self.settings.output
-        missing = [folder for folder in (self.settings.input, receipts) if not folder.is_dir()]
-        for folder in (self.settings.input, receipts):
-            if folder in missing:
-                self._say(folder, "is not there; waiting for it")
+        faults = {folder: _why_closed(folder) for folder in (self.settings.input, receipts)}
+        for folder, fault in faults.items():
+            if fault:
+                self._say(folder, f"{fault}; waiting for it")
             elif self._said.pop(folder, None):
                 _log.info("%s: is back", folder)
-        if missing:
+        if any(faults.values()):
             self._look_at = self._clock() + self.settings.look_every_s
-        return not missing
+        return not any(faults.values())
 
     # --- taking in ------------------------------------------------------------------------------------------
 
@@ -195,8 +204,11 @@ class Watch:
         try:
             seen = look(self.settings.input)
         except OSError as error:
-            self._say(self.settings.input, f"cannot be listed: {error.strerror}; waiting for it")
+            self._say(self.settings.input, f"cannot be listed ({error.strerror}); waiting for it")
             return
+        names = {sighting.arrival.relative for sighting in seen.sightings}
+        for vanished in self._journal.troubles().keys() - names:
+            self._journal.end_trouble(vanished)
         new = [sighting for sighting in seen.sightings if not self._is_known(sighting)]
         still = self._stability.still(new, now)
         self._ready = still[:QUEUE]
@@ -289,7 +301,7 @@ class Watch:
     def _want(self, glass: Glass, closed: bool) -> None:
         """Have the frames of a glass cleaned with what is known of it, once more if that is worth while."""
         count = len(glass.members)
-        *settled, newest = glass.runs(count if closed else ripe(count))
+        *settled, newest = glass.runs(count if closed else max(ripe(count), self._closed_with(glass)))
         if not closed:
             # Offsets get better with every frame; that alone is no reason to do frames again.
             newest = newest.as_in(self._journal.runs(newest.glass_id))
@@ -299,6 +311,12 @@ class Watch:
 
     def _is_closed(self, glass: Glass) -> bool:
         return self._journal.closed(glass.members[-1].frame)
+
+    def _closed_with(self, glass: Glass) -> int:
+        """How many frames a glass had when it was last closed: it will not be cleaned with less knowledge again."""
+        numbers = [member.frame for member in glass.members]
+        closings = self._journal.closings(numbers[0], numbers[-1])
+        return max((count for count, number in enumerate(numbers, start=1) if number in closings), default=0)
 
     def _close_next(self) -> bool:
         """Close a glass that has had no frame for a while."""
@@ -324,14 +342,14 @@ class Watch:
 
     def _sweep(self) -> None:
         """Give up what is no longer needed of frames and glasses: most of what is known of those that are closed."""
-        open_ = [glass for glass in self._glasses.live if not self._is_closed(glass)]
-        with self._journal.transaction():
-            self._journal.forget_runs({glass.glass_id for glass in open_})
-        runs = self._journal.runs()
+        live = self._glasses.live
+        open_ = [glass for glass in live if not self._is_closed(glass)]
+        self._journal.forget_runs({glass.glass_id for glass in live})
+        runs = self._journal.needed_runs({glass.glass_id for glass in open_})
         needed = {member.frame for run in runs for member in (*run.witnesses, *run.cleaned)}
         residuals, fingerprints = (
             {member.frame for glass in glasses for member in glass.members[-MOST_FRAMES:]} | needed
-            for glasses in (open_, self._glasses.live)
+            for glasses in (open_, live)
         )
         self._store.sweep(fingerprints, residuals, {run.map_sha256 for run in runs})
 
@@ -365,10 +383,14 @@ class Watch:
             return
         require_same(arrival, entry.stamp)
         run = self._journal.run(str(entry.wanted))
-        member = next(member for member in run.cleaned if member.frame == entry.number)
+        # Another frame of the same content that lies alone as well may have put its run in the place of this one's.
+        alone = Member(entry.number, entry.sha256)
+        member = next((member for member in run.cleaned if member.frame == entry.number), alone)
         known, seen = self._learn(run), self._observation(entry.number)
-        if known is None or seen is None:
-            return  # a frame was lost, and the journal now wants something else
+        if known is None or seen is None:  # a frame was lost
+            if self._journal.entry(entry.number).wanted == entry.wanted:  # and its glass does not live any more
+                self._journal.leave_groups(entry.number)
+            return
         frame = Frame(arrival, probe(arrival.path), entry.sha256, entry.stamp, seen, 0.0)
         outcome = clean_frame(frame, member, known, self._workplace, replacing=replacing)
         if outcome.error is not None:
@@ -424,15 +446,15 @@ class Watch:
         arrival = self._arrival(entry)
         try:
             require_same(arrival, entry.stamp)
-            seen = observe_frame(arrival, entry.sha256, self._store.codes_path(number), self._workplace).observation
+            frame = observe_frame(arrival, entry.sha256, self._store.codes_path(number), self._workplace)
         except FrameError:
             with self._journal.transaction():
                 self._withdraw(number)
                 self._plan()
             _log.info("%s: is gone, and nothing is left of what it has shown of the glass", arrival.shown)
             return None
-        self._store.keep(number, seen)
-        return seen
+        self._store.keep(number, frame.observation)
+        return self._store.observation(number)
 
     # --- troubles -------------------------------------------------------------------------------------------
 
@@ -446,7 +468,6 @@ class Watch:
         try:
             yield
         except FrameError as error:
-            self._recover()
             self._fail(name, stamp, error)
         self._in_work = None
 
@@ -469,6 +490,17 @@ class Watch:
         if self._said.get(about) != what:
             self._said[about] = what
             _log.warning("%s: %s", about, what)
+
+
+def _why_closed(folder: Path) -> str | None:
+    """Why a folder cannot be listed, if so."""
+    try:
+        os.scandir(folder).close()
+    except FileNotFoundError:
+        return "is not there"
+    except OSError as error:
+        return f"cannot be listed ({error.strerror})"
+    return None
 
 
 def _members(groups: Iterable[Group]) -> set[tuple[int, Member]]:

@@ -7,7 +7,7 @@ has lost most of them, even if a few are left behind.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -21,11 +21,12 @@ from .fingerprint import (
     fixed_cells,
     in_cells,
     match,
-    same_scene,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+
+Frame = TypeVar("Frame")
 
 _RADIUS_PX = 1.0
 _FEWEST = 6
@@ -38,12 +39,13 @@ class Landmarks:
     points: Points
 
 
-def landmarks(members: Sequence[tuple[Fingerprint, tuple[float, float]]], params: MatchParams) -> Landmarks:
+def landmarks(
+    members: Sequence[tuple[Fingerprint, tuple[float, float]]], scenes: Sequence[int], params: MatchParams
+) -> Landmarks:
     """The landmarks of the glass on which `members` lie, each with its offset (rows, columns) in px.
 
-    Of frames that show one scene only the first counts: what they share may be film.
+    Of frames that show one scene, by its number in `scenes`, only the first counts: what they share may be film.
     """
-    scenes = number_scenes([one for one, _ in members], params)
     witnesses = [members[scenes.index(scene)] for scene in range(max(scenes) + 1)]
     telling = ~fixed_cells(np.stack([one.film for one, _ in witnesses]), params.same_film_d)
     seen = np.zeros((0, 4), np.float64)  # row, column, contrast, hits
@@ -62,12 +64,15 @@ def landmarks(members: Sequence[tuple[Fingerprint, tuple[float, float]]], params
     return Landmarks(seen[seen[:, 3] >= needed, :3].astype(np.float32))
 
 
-def number_scenes(frames: Sequence[Fingerprint], params: MatchParams) -> list[int]:
-    """Number the scenes that `frames` show, 0, 1, ... in the order in which they first appear; one number a frame."""
-    firsts: list[Fingerprint] = []
+def number_scenes(frames: Sequence[Frame], same: Callable[[Frame, Frame], bool]) -> list[int]:
+    """Number the scenes that `frames` show, 0, 1, ... in the order in which they first appear; one number a frame.
+
+    `same` tells whether two frames, the earlier one first, show the same.
+    """
+    firsts: list[Frame] = []
     scenes = []
     for frame in frames:
-        known = (number for number, first in enumerate(firsts) if same_scene(first, frame, params))
+        known = (number for number, first in enumerate(firsts) if same(first, frame))
         scenes.append(next(known, len(firsts)))
         if scenes[-1] == len(firsts):
             firsts.append(frame)

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tifffile
+from PIL import Image
+
 from dustwatch.processing.scenes import landscape
 from dustwatch.processing.simulate import Roll, RollParams, Scene, SimulatedFrame
-from PIL import Image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -2,6 +2,7 @@
 
 import numpy as np
 import numpy.typing as npt
+
 from dustwatch.processing.fingerprint import CELL_PX, Fingerprint, Points, cell_values
 
 HEIGHT, WIDTH = 800, 1200

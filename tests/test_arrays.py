@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from dustwatch.processing.arrays import require_plane, require_scan
 
 

@@ -6,6 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
+from scipy import ndimage
+
 from dustwatch.processing import clean as module
 from dustwatch.processing.clean import CleanReport, FrameDirt, RepairParams, clean, dirt_in_frame
 from dustwatch.processing.density import Tone, density_table
@@ -16,8 +19,6 @@ from dustwatch.processing.planes import PlaneFile
 from dustwatch.processing.raster import probe
 from dustwatch.processing.residual import ResidualParams
 from dustwatch.processing.strips import Span, Tile
-from PIL import Image
-from scipy import ndimage
 
 SHAPE = (230, 300)
 SPOTS = [(40.0, 40.0, 0.6), (100.0, 256.0, 0.3), (128.0, 120.0, 0.05), (190.0, 3.0, 0.4), (60.0, 150.0, 0.8)]

@@ -18,10 +18,22 @@ import imagecodecs
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
+
 from dustwatch.processing.learn import MOST_FRAMES
 from dustwatch.processing.simulate import RollParams
-from PIL import Image
-from rolls import TINY, Result, bound_by_permissions, clean, command, run, simulate, snapshot, write_tiff, write_tiffs
+from tests.rolls import (
+    TINY,
+    Result,
+    bound_by_permissions,
+    clean,
+    command,
+    run,
+    simulate,
+    snapshot,
+    write_tiff,
+    write_tiffs,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -9,8 +9,9 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
+
 from dustwatch.processing.simulate import RollParams
-from rolls import TINY, Result, clean, command, receipt, sha256, simulate, snapshot, write_tiffs
+from tests.rolls import TINY, Result, clean, command, receipt, sha256, simulate, snapshot, write_tiffs
 
 if TYPE_CHECKING:
     from pathlib import Path

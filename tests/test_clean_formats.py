@@ -19,10 +19,11 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 import tifffile
+from PIL import Image, ImageCms, PngImagePlugin
+
 from dustwatch.processing.density import Tone
 from dustwatch.processing.simulate import RollParams
-from PIL import Image, ImageCms, PngImagePlugin
-from rolls import SMALL, clean, mask, receipt, simulate, write_tiff
+from tests.rolls import SMALL, clean, mask, receipt, simulate, write_tiff
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from rolls import clean, peak_of_clean, write_large_pair
+from tests.rolls import clean, peak_of_clean, write_large_pair
 
 MIB = 1 << 20
 

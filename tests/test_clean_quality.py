@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import tifffile
+from scipy import ndimage
+
 from dustwatch.processing.figures import Figures, figures, mean_figures, same_groups
 from dustwatch.processing.simulate import RollParams
-from rolls import SMALL, clean, mask, receipt, sha256, simulate, write_tiffs
-from scipy import ndimage
+from tests.rolls import SMALL, clean, mask, receipt, sha256, simulate, write_tiffs
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+
 from dustwatch.processing.density import Tone
 from dustwatch.processing.simulate import RollParams
-from rolls import SMALL, clean, receipt, simulate, write_pictures, write_tiffs
+from tests.rolls import SMALL, clean, receipt, simulate, write_pictures, write_tiffs
 
 if TYPE_CHECKING:
     from pathlib import Path

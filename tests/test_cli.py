@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner, Result
+
 from dustwatch.daemon.cli import cli
 from dustwatch.daemon.film import SHIPPED, load_profile, read_profile, to_yaml
 

@@ -1,11 +1,12 @@
 """The list of repairs, from bands of any height."""
 
 import numpy as np
-from dustwatch.processing.defects import Defect, DefectList
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
+
+from dustwatch.processing.defects import Defect, DefectList
 
 masks = st.tuples(st.integers(1, 25), st.integers(1, 20)).flatmap(lambda shape: arrays(np.bool_, shape))
 

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import tifffile
 from click.testing import CliRunner, Result
-from dustwatch.daemon.cli import cli
 from PIL import Image
+
+from dustwatch.daemon.cli import cli
 
 
 def demo(folder: Path, *arguments: str) -> Result:

@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
-from dustwatch.processing.density import Tone, density_table, light, stored, to_values
 from hypothesis import given
 from hypothesis import strategies as st
+
+from dustwatch.processing.density import Tone, density_table, light, stored, to_values
 
 tones = st.builds(
     Tone,

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from dustwatch.processing.density import Tone, density_table, to_values
-from dustwatch.processing.divide import divided, division_noise
 from hypothesis import given
 from hypothesis import strategies as st
+
+from dustwatch.processing.density import Tone, density_table, to_values
+from dustwatch.processing.divide import divided, division_noise
 
 tones = st.builds(
     Tone,

@@ -3,6 +3,7 @@
 import pickle
 
 import pytest
+
 from dustwatch.daemon.errors import ExitCode, FrameError, Remedy, ServiceError
 
 

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
+from scipy import ndimage
+
 from dustwatch.processing.estimate import SecondLook, estimate
 from dustwatch.processing.particles import LifeParams
-from scipy import ndimage
 
 RNG = np.random.default_rng(4)
 FRAMES = 8

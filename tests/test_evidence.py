@@ -1,13 +1,14 @@
 """Where several frames agree, and what is suspected there."""
 
-import naive
 import numpy as np
 import pytest
-from dustwatch.processing import evidence as module
-from dustwatch.processing.evidence import Evidence, EvidenceParams, gather, suspects
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
+
+from dustwatch.processing import evidence as module
+from dustwatch.processing.evidence import Evidence, EvidenceParams, gather, suspects
+from tests import naive
 
 PARAMS = EvidenceParams()
 MARGIN_PX = 3

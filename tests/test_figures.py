@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+
 from dustwatch.processing.arrays import Plane
 from dustwatch.processing.figures import Figures, figures, mean_figures, same_groups
 from dustwatch.processing.simulate import SimulatedFrame

@@ -1,14 +1,15 @@
 """The membrane over a hole."""
 
-import naive
 import numpy as np
 import numpy.typing as npt
 import pytest
-from dustwatch.processing import fill as module
-from dustwatch.processing.fill import fill
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
+
+from dustwatch.processing import fill as module
+from dustwatch.processing.fill import fill
+from tests import naive
 
 Planes = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]

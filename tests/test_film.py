@@ -7,6 +7,9 @@ from typing import Any, get_type_hints
 
 import pytest
 import yaml
+from hypothesis import example, given
+from hypothesis import strategies as st
+
 from dustwatch.daemon.errors import ExitCode, ServiceError
 from dustwatch.daemon.film import (
     SHIPPED,
@@ -21,8 +24,6 @@ from dustwatch.daemon.film import (
 from dustwatch.processing.clean import RepairParams
 from dustwatch.processing.density import Tone
 from dustwatch.processing.particles import LifeParams
-from hypothesis import example, given
-from hypothesis import strategies as st
 
 Write = Callable[[str, str], Path]
 SHIPPED_FILES = sorted(SHIPPED.glob("*.yaml"))

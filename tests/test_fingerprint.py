@@ -3,9 +3,11 @@
 from dataclasses import replace
 from pathlib import Path
 
-import naive
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from dustwatch.processing import fingerprint as module
 from dustwatch.processing.fingerprint import (
     CELL_PX,
@@ -22,9 +24,8 @@ from dustwatch.processing.fingerprint import (
 )
 from dustwatch.processing.planes import PlaneFile
 from dustwatch.processing.residual import ResidualParams, background, block_means, encode
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from signatures import HEIGHT, WIDTH, a_film, ordered, scattered, signature
+from tests import naive
+from tests.signatures import HEIGHT, WIDTH, a_film, ordered, scattered, signature
 
 PARAMS = MatchParams()
 AREA = HEIGHT * WIDTH

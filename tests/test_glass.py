@@ -4,13 +4,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from dustwatch.daemon.glass import Glass, Glasses, Run
 from dustwatch.daemon.groups import Member
 from dustwatch.processing.fingerprint import Fingerprint, MatchParams
 from dustwatch.processing.learn import MOST_FRAMES
-from hypothesis import given
-from hypothesis import strategies as st
-
 from tests.signatures import scattered, signature
 
 

@@ -6,11 +6,11 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from dustwatch.daemon.groups import Group, Groups, Member
-from dustwatch.processing.fingerprint import Fingerprint, MatchParams
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dustwatch.daemon.groups import Group, Groups, Member
+from dustwatch.processing.fingerprint import Fingerprint, MatchParams
 from tests.signatures import Rng, a_film, scattered, signature
 
 PARAMS = MatchParams()

@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from dustwatch.daemon.hints import Hints, _remote, remote
 from dustwatch.daemon.inbox import look
-from permissions import ordinary_user
+from tests.permissions import ordinary_user
 
 LONG_S = 20.0
 """More than any event takes; nobody waits for it."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 import pytest
+
 from dustwatch.daemon.cli import cli
 from dustwatch.daemon.errors import ExitCode
 from dustwatch.daemon.film import SHIPPED, read_profile

@@ -11,13 +11,14 @@ from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from dustwatch.daemon.errors import Remedy
 from dustwatch.daemon.frame import Stamp
 from dustwatch.daemon.inbox import Look, look
 from dustwatch.daemon.source import natural_path
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from permissions import ordinary_user
+from tests.permissions import ordinary_user
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ from contextlib import closing
 from pathlib import Path, PurePosixPath
 
 import pytest
+
 from dustwatch.daemon.errors import Remedy
 from dustwatch.daemon.frame import Stamp
 from dustwatch.daemon.glass import Fold, Run

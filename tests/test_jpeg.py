@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from dustwatch.processing import jpeg
 from dustwatch.processing.raster import (
     Band,
@@ -18,7 +20,6 @@ from dustwatch.processing.raster import (
     probe,
     rewrite,
 )
-from PIL import Image
 
 if TYPE_CHECKING:
     from pathlib import Path

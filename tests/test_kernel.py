@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 import pytest
+
 from dustwatch.processing.kernel import kernel
 
 if TYPE_CHECKING:

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from scipy import ndimage
+
 from dustwatch.processing import learn as module
 from dustwatch.processing.density import Tone
 from dustwatch.processing.fingerprint import CELL_PX
@@ -28,7 +30,6 @@ from dustwatch.processing.residual import ResidualParams, decode
 from dustwatch.processing.scenes import landscape
 from dustwatch.processing.simulate import Roll, RollParams, SimulatedFrame
 from dustwatch.processing.strips import tiles
-from scipy import ndimage
 
 PARAMS = LearnParams()
 SIZE = (480, 360)

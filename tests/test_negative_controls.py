@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import tifffile
+from PIL import Image
+
 from dustwatch.processing.scenes import BUSY, busy, landscape
 from dustwatch.processing.simulate import RollParams
-from PIL import Image
-from rolls import SMALL, clean, receipt, simulate, write_tiff, write_tiffs
+from tests.rolls import SMALL, clean, receipt, simulate, write_tiff, write_tiffs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

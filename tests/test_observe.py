@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+
 from dustwatch.processing import observe as module
 from dustwatch.processing.density import Tone
 from dustwatch.processing.fingerprint import CELL_PX

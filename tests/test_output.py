@@ -13,13 +13,14 @@ from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from dustwatch.daemon.errors import ExitCode, FrameError, Remedy, ServiceError
 from dustwatch.daemon.frame import Arrival, Outcome, Receipt
 from dustwatch.daemon.output import Draft, Output, copy, sha256_of
 from dustwatch.processing.defects import Defect
-from hypothesis import given
-from hypothesis import strategies as st
-from permissions import ordinary_user
+from tests.permissions import ordinary_user
 
 MAP, PROFILE = "map", "profile"
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+
 from dustwatch.daemon.film import SHIPPED
 
 ROOT = Path(__file__).parent.parent

@@ -4,9 +4,10 @@ from itertools import pairwise, product
 
 import numpy as np
 import pytest
-from dustwatch.processing.particles import LifeParams, accepted, amplitude, lives, odds
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from dustwatch.processing.particles import LifeParams, accepted, amplitude, lives, odds
 
 PARAMS = LifeParams()
 

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from dustwatch.processing.planes import PlaneFile
 from hypothesis import given
 from hypothesis import strategies as st
+
+from dustwatch.processing.planes import PlaneFile
 
 KINDS = [np.dtype(kind) for kind in (np.int8, np.uint8, np.int16, np.uint16, np.uint32)]
 

@@ -8,6 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
 from dustwatch.processing import learn as learn_module
 from dustwatch.processing.clean import FrameDirt, RepairParams, clean
 from dustwatch.processing.density import Tone
@@ -23,9 +27,6 @@ from dustwatch.processing.raster import probe
 from dustwatch.processing.residual import ResidualParams
 from dustwatch.processing.scenes import landscape
 from dustwatch.processing.simulate import Roll, RollParams, SimulatedFrame
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy import ndimage
 
 SHAPE = (300, 330)
 LAST = 7

@@ -6,6 +6,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import tifffile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
 from dustwatch.processing.raster import (
     Band,
     DamagedImage,
@@ -17,9 +21,6 @@ from dustwatch.processing.raster import (
     write_mask,
     write_png,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from PIL import Image
 
 if TYPE_CHECKING:
     from pathlib import Path

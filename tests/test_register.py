@@ -1,11 +1,12 @@
 """Offsets, and resampling by a fraction of a pixel."""
 
-import naive
 import numpy as np
 import pytest
-from dustwatch.processing.register import BEFORE_PX, MARGIN_PX, lanczos, resample, split
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+from dustwatch.processing.register import BEFORE_PX, MARGIN_PX, lanczos, resample, split
+from tests import naive
 
 fractions = st.floats(0, 1, exclude_max=True)
 

@@ -1,8 +1,11 @@
 """What stands out of a frame, its code, and how busy the film is."""
 
-import naive
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
 from dustwatch.processing.arrays import Scan
 from dustwatch.processing.density import Tone, density_table
 from dustwatch.processing.residual import (
@@ -16,9 +19,7 @@ from dustwatch.processing.residual import (
     mean_density,
     texture,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from hypothesis.extra.numpy import arrays
+from tests import naive
 
 kernels = settings(deadline=None, max_examples=40)
 sides = st.integers(1, 14)

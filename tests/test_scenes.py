@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from scipy import ndimage
+
 from dustwatch.processing.arrays import Plane
 from dustwatch.processing.scenes import BUSY, busy, landscape
-from scipy import ndimage
 
 KINDS = {"landscape": landscape, "busy": busy, **BUSY}
 

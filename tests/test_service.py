@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from dustwatch.daemon.service import state_name
 from dustwatch.daemon.settings import FolderSettings
 from dustwatch.processing.simulate import RollParams
-
 from tests.rolls import TINY, command, simulate, write_tiffs
 
 

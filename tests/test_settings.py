@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from dustwatch.daemon.errors import ExitCode, ServiceError
-from dustwatch.daemon.settings import FolderSettings, Settings, load_settings, state_folder
 from hypothesis import given
 from hypothesis import strategies as st
-from permissions import ordinary_user
+
+from dustwatch.daemon.errors import ExitCode, ServiceError
+from dustwatch.daemon.settings import FolderSettings, Settings, load_settings, state_folder
+from tests.permissions import ordinary_user
 
 EXAMPLE = Path(__file__).parent.parent / "systemd" / "config.yaml"
 KEYS = "input, output, profile, still_s, look_every_s, close_after_min, events"

@@ -1,6 +1,7 @@
 """The contact sheet shows pictures the right way round, at the right place, and what was taken off."""
 
 import numpy as np
+
 from dustwatch.processing.arrays import Scan
 from dustwatch.processing.sheet import TILE, Exhibit, draw_sheet, most_telling_window, small
 from dustwatch.processing.simulate import FILM_BASE_D, FILM_GAMMA

@@ -5,10 +5,11 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from scipy import ndimage
+
 from dustwatch.processing.arrays import Mask, Planes
 from dustwatch.processing.density import Tone, light
 from dustwatch.processing.simulate import Roll, RollParams, SimulatedFrame
-from scipy import ndimage
 
 SMALL = RollParams(frames=12, height=160, width=240, particles=30, seed=4)
 

@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import pytest
-from dustwatch.daemon.errors import ExitCode, Remedy, ServiceError
-from dustwatch.daemon.source import Found, find, natural_key
 from hypothesis import given
 from hypothesis import strategies as st
-from permissions import ordinary_user
+
+from dustwatch.daemon.errors import ExitCode, Remedy, ServiceError
+from dustwatch.daemon.source import Found, find, natural_key
+from tests.permissions import ordinary_user
 
 
 @pytest.fixture

@@ -9,11 +9,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from dustwatch.daemon.frame import Arrival, Stamp
 from dustwatch.daemon.inbox import Sighting, look
 from dustwatch.daemon.stability import Stability
-from hypothesis import given
-from hypothesis import strategies as st
 
 STILL_S = 2.0
 PAUSE_S = 0.02

@@ -5,11 +5,11 @@ from contextlib import closing
 from pathlib import Path, PurePosixPath
 
 import pytest
+
 from dustwatch.daemon.errors import Remedy
 from dustwatch.daemon.frame import Stamp
 from dustwatch.daemon.groups import Member
 from dustwatch.daemon.journal import Journal, Trouble
-
 from tests.rolls import run
 
 STAMP = Stamp(1, 2, 3)

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from dustwatch.daemon.store import Store
 from dustwatch.processing.learn import GlassMap
 from dustwatch.processing.observe import Observation
 from dustwatch.processing.planes import PlaneFile
-
 from tests.signatures import HEIGHT, WIDTH, scattered, signature
 
 RNG = np.random.default_rng(5)
@@ -32,11 +32,13 @@ def a_map(folder: Path, dirty_px: int = 7) -> GlassMap:
 
 
 def test_an_observation_comes_back_as_it_was_also_after_a_restart(tmp_path: Path) -> None:
-    seen = observation(Store(tmp_path), 3)
-    Store(tmp_path).keep(3, seen)
+    store = Store(tmp_path)
+    seen = observation(store, 3)
+    codes = seen.codes.read(0, HEIGHT, 0, WIDTH)
+    store.keep(3, seen)
     back = Store(tmp_path).observation(3)
     assert back is not None
-    np.testing.assert_array_equal(back.codes.read(0, HEIGHT, 0, WIDTH), seen.codes.read(0, HEIGHT, 0, WIDTH))
+    np.testing.assert_array_equal(back.codes.read(0, HEIGHT, 0, WIDTH), codes)
     one, other = back.fingerprint, seen.fingerprint
     assert (one.height, one.width) == (other.height, other.width)
     for name in ("dark", "light", "texture", "film"):

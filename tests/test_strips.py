@@ -1,9 +1,10 @@
 """Spans, bands and tiles cover a picture exactly."""
 
 import numpy as np
-from dustwatch.processing.strips import Span, bands, spans, tiles
 from hypothesis import given
 from hypothesis import strategies as st
+
+from dustwatch.processing.strips import Span, bands, spans, tiles
 
 lengths = st.integers(1, 400)
 halos = st.integers(0, 50)

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+
 from dustwatch.daemon.cli import cli
 from dustwatch.daemon.errors import ExitCode
 

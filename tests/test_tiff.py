@@ -9,6 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import tifffile
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
 from dustwatch.processing import tiff
 from dustwatch.processing.raster import (
     Band,
@@ -19,9 +23,6 @@ from dustwatch.processing.raster import (
     probe,
     rewrite,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from PIL import Image
 
 if TYPE_CHECKING:
     from pathlib import Path

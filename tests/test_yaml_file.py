@@ -7,10 +7,11 @@ from typing import Annotated, Any, Literal
 
 import pytest
 from annotated_types import Interval
-from dustwatch.daemon.errors import ExitCode, ServiceError
-from dustwatch.daemon.yaml_file import Line, Problem, Schema, Written, did_you_mean, strict, to_text
 from hypothesis import example, given
 from hypothesis import strategies as st
+
+from dustwatch.daemon.errors import ExitCode, ServiceError
+from dustwatch.daemon.yaml_file import Line, Problem, Schema, Written, did_you_mean, strict, to_text
 
 Write = Callable[[str], Path]
 

@@ -14,11 +14,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
+from scipy import ndimage
+
 from dustwatch.daemon.inbox import look
 from tests.rolls import command
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+
+    from dustwatch.processing.arrays import Planes
+    from dustwatch.processing.simulate import Scene
 
 QUICK = ("--still", "0.1", "--close-after", "0.01")
 """Options under which a glass is closed 0.6 s after its last frame."""
@@ -104,6 +110,18 @@ def drop(files: Iterable[Path], folder: Path) -> None:
         part = folder / f".{file.name}.part"
         shutil.copy2(file, part)
         part.rename(folder / file.name)
+
+
+def blurred(seed: int) -> Scene:
+    """Scenes that take no time: patches of coloured light without any edge."""
+
+    def scene(number: int, rows: int, columns: int) -> Planes:
+        patches = np.random.default_rng((seed, number)).uniform(0.05, 0.8, (6, 8, 3)).astype(np.float32)
+        zoom = (rows / 6, columns / 8, 1)
+        light: Planes = ndimage.zoom(patches, zoom, mode="nearest", grid_mode=True).clip(0.01, 1)
+        return light
+
+    return scene
 
 
 # --- the journal --------------------------------------------------------------------------------------------

@@ -15,9 +15,9 @@ import time
 from pathlib import Path
 
 import numpy as np
+
 from dustwatch.processing.scenes import landscape
 from dustwatch.processing.simulate import Roll, RollParams
-
 from tests.rolls import write_tiff
 from tests.watching import drop, journal, watching
 

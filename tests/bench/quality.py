@@ -24,11 +24,12 @@ import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
 import tifffile
+from PIL import Image
+from scipy import ndimage
+
 from dustwatch.processing.figures import CLEAN_D, INSIDE_D, Figures, figures, mean_figures, same_groups
 from dustwatch.processing.scenes import landscape
 from dustwatch.processing.simulate import Roll, RollParams, Scene, SimulatedFrame
-from PIL import Image
-from scipy import ndimage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
