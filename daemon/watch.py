@@ -1,7 +1,7 @@
 """One watched folder: frames are taken in as they become whole, and cleaned again when more is known of their glass.
 
 Nothing here is remembered that the journal does not know, so it does not matter when the process ends. A frame is
-cleaned at once with what is known of its glass, again when the glass has 2, 4, 8, 16, 32, 48, ... frames, and for the
+cleaned at once with the map so far of its glass, again when the glass has 2, 4, 8, 16, 32, 48, ... frames, and for the
 last time when it closes; always from its original.
 """
 
@@ -12,7 +12,7 @@ import os
 import shutil
 import sqlite3
 from contextlib import ExitStack, contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..processing.image import ImageError
 from ..processing.learn import MOST_FRAMES
@@ -60,6 +60,13 @@ _REST_S = 10.0
 def ripe(count: int) -> int:
     """From how many of the `count` frames on a glass its maps are learnt as long as more may come."""
     return max(1 << count.bit_length() - 1, count // 16 * 16) if count else 0
+
+
+class _Foundation(NamedTuple):
+    """From how many frames of a glass its maps are learnt, and whether these are its last."""
+
+    count: int
+    closed: bool
 
 
 class Watch:
@@ -281,28 +288,41 @@ class Watch:
         folds = {fold: self._journal.groups(fold, LIVE) for fold in FOLDS}
         self._glasses = Glasses(self._store.fingerprint, self._profile.match, folds)
         self._noted = {fold: _members(groups) for fold, groups in folds.items()}
-        self._planned: dict[Glass, bool] = {}
+        self._planned: dict[Glass, _Foundation] = {}
 
     def _plan(self, ended: Iterable[Glass] = ()) -> None:
-        """Note which frames lie together, and with which map each is now to be cleaned."""
+        """Note which frames lie together and with which map each is now to be cleaned."""
         for fold, groups in self._glasses.folds.items():
             members = _members(groups.live)
             self._journal.set_members(fold, members - self._noted[fold])
             self._noted[fold] = members
         for glass in ended:
             self._journal.close_group(glass.members[-1].frame, self._clock())
-            self._want(glass, closed=True)
-        plans = {glass: self._is_closed(glass) for glass in self._glasses.live}
-        for glass, closed in plans.items():
-            if self._planned.get(glass) != closed:
-                self._want(glass, closed)
-        self._planned = plans
+            self._want(glass, self._foundation(glass))
+        self._plan_maps()
 
-    def _want(self, glass: Glass, closed: bool) -> None:
-        """Have the frames of a glass cleaned with what is known of it, once more if that is worth while."""
-        count = len(glass.members)
-        *settled, newest = glass.runs(count if closed else max(ripe(count), self._closed_with(glass)))
-        if not closed:
+    def _plan_maps(self) -> None:
+        """Note with which map the frames of each glass are now to be cleaned."""
+        before, self._planned = self._planned, {glass: self._foundation(glass) for glass in self._glasses.live}
+        for glass, foundation in self._planned.items():
+            if before.get(glass) != foundation:
+                self._want(glass, foundation)
+
+    def _foundation(self, glass: Glass) -> _Foundation:
+        """What the maps of a glass are to be learnt from at present.
+
+        The frame that has just come shall not wait for a map that it has a part in, if there is an earlier one.
+        """
+        count, newest = len(glass.members), glass.members[-1].frame
+        if self._is_closed(glass):
+            return _Foundation(count, closed=True)
+        settled = count - 1 if count > 2 and self._journal.entry(newest).published is None else count
+        return _Foundation(max(ripe(settled), self._closed_with(glass)), closed=False)
+
+    def _want(self, glass: Glass, foundation: _Foundation) -> None:
+        """Have the frames of a glass cleaned with these maps."""
+        *settled, newest = glass.runs(foundation.count)
+        if not foundation.closed:
             # Offsets get better with every frame; that alone is no reason to do frames again.
             newest = newest.as_in(self._journal.runs(newest.glass_id))
         for run in (*settled, newest):
@@ -408,6 +428,7 @@ class Watch:
     def _note_published(self, entry: Entry, receipt: Receipt) -> None:
         with self._journal.transaction():
             revision = self._journal.set_published(entry.number, receipt.map_sha256, receipt.status)
+            self._plan_maps()
             self._journal.end_trouble(entry.name)
             detail = f"revision {revision}, {receipt.map_frames} frames, map {receipt.map_sha256}"
             self._journal.tell(self._clock(), entry.name, receipt.status, detail)

@@ -209,7 +209,7 @@ def test_a_wipe_parts_the_glasses_and_no_frame_is_ever_cleaned_with_the_old_map(
             if count in (1, 6):
                 assert (told[-1]["status"], told[-1]["map_frames"], told[-1]["glass_id"]) == ("unchanged", 0, None)
                 assert sha256(place.output / name) == sha256(file)
-        assert first_maps(place) == [f"{frames} frames" for frames in [0, 2, 2, 4, 4] * 2]
+        assert first_maps(place) == [f"{frames} frames" for frames in [0, 2, 2, 2, 4] * 2]
         place.close_all(watch)
     assert [one["map_frames"] for one in place.receipts(wiped.names)] == [5] * 10
     place.equals_clean()
@@ -349,6 +349,11 @@ def test_all_frames_are_done_again_when_the_glass_is_known_better(evening: Eveni
     assert evening.map_frames[1] == [0]
     for count in range(2, MOST_FRAMES + 1):
         assert evening.map_frames[count] == [ripe(count)] * count
+
+
+def test_a_newcomer_is_cleaned_with_the_map_so_far_and_does_not_wait_for_its_own(evening: Evening) -> None:
+    expected = [0, 2, *(ripe(count - 1) for count in range(3, len(evening.names) + 1))]
+    assert first_maps(evening.place) == [f"{min(frames, MOST_FRAMES)} frames" for frames in expected]
 
 
 def test_every_revision_is_told_of(evening: Evening) -> None:
