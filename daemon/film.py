@@ -133,8 +133,9 @@ def _sections(profile: Profile) -> dict[str, Any]:
 
 
 def _folders() -> tuple[Path, ...]:
-    """Where names are looked up; the first folder that has one wins."""
-    return user_config_path("dustwatch") / "profiles", SHIPPED
+    """Where names are looked up; the first folder that has one wins. A service may have no way to the user's own."""
+    own = user_config_path("dustwatch") / "profiles"
+    return (own, SHIPPED) if os.access(own, os.R_OK | os.X_OK, effective_ids=True) else (SHIPPED,)
 
 
 def _resolved(files: Iterable[Path]) -> list[Path]:

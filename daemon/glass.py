@@ -88,6 +88,10 @@ class Run:
         """Whether its frames are cleaned with a map at all."""
         return len(self.witnesses) > 1 and not self.wrong_sign
 
+    def member(self, number: int) -> Member | None:
+        """The frame of this number, and where it lies as the map has it, if the run has to do with it at all."""
+        return next((member for member in (*self.witnesses, *self.cleaned) if member.frame == number), None)
+
     def as_in(self, earlier: Iterable[Run]) -> Run:
         """The run with the offsets of an earlier one that has the same witnesses, if there is one."""
         numbers = [member.frame for member in self.witnesses]

@@ -404,8 +404,7 @@ class Watch:
         require_same(arrival, entry.stamp)
         run = self._journal.run(str(entry.wanted))
         # Another frame of the same content that lies alone as well may have put its run in the place of this one's.
-        alone = Member(entry.number, entry.sha256)
-        member = next((member for member in run.cleaned if member.frame == entry.number), alone)
+        member = run.member(entry.number) or Member(entry.number, entry.sha256)
         known, seen = self._learn(run), self._observation(entry.number)
         if known is None or seen is None:  # a frame was lost
             if self._journal.entry(entry.number).wanted == entry.wanted:  # and its glass does not live any more

@@ -24,6 +24,7 @@ from dustwatch.daemon.film import (
 from dustwatch.processing.clean import RepairParams
 from dustwatch.processing.density import Tone
 from dustwatch.processing.particles import LifeParams
+from tests.permissions import ordinary_user
 
 Write = Callable[[str, str], Path]
 SHIPPED_FILES = sorted(SHIPPED.glob("*.yaml"))
@@ -56,6 +57,15 @@ def problems(file: Path) -> list[str]:
         read_profile(file)
     assert caught.value.exit_code is ExitCode.USAGE
     return str(caught.value).replace(f"{file.parent}/", "").splitlines()
+
+
+def test_who_cannot_reach_the_users_own_folder_has_the_shipped_profiles(own_folder: Path) -> None:
+    own_folder.parent.chmod(0o700)
+    own_folder.chmod(0)
+    with ordinary_user():
+        assert set(known_profiles()) == {file.stem for file in SHIPPED_FILES}
+        assert load_profile("generic-slide").name == "generic-slide"
+    own_folder.chmod(0o755)
 
 
 # --- the shipped profiles ---------------------------------------------------------------------------------

@@ -379,6 +379,17 @@ def test_a_long_evening_comes_out_as_if_it_had_been_cleaned_at_once(evening: Eve
     evening.place.equals_clean()
 
 
+def test_frames_that_come_faster_than_they_are_cleaned_come_out_the_same(place: Place, long: Film) -> None:
+    """The map of the first frames gets guests before all of its witnesses have been cleaned with it."""
+    with place.watched() as watch:
+        drop(long.files, place.scans)
+        place.let(watch)
+        assert {one["map_frames"] for one in place.receipts(long.names)} == {MOST_FRAMES}
+        assert watch.summary() == f"{place.scans}: {len(long.files)} frames, 0 to do"
+        place.close_all(watch)
+    place.equals_clean()
+
+
 def test_a_glass_that_comes_back_is_known_as_well_as_before(place: Place, long: Film) -> None:
     """From six frames that come without a break, a map would be learnt of four of them."""
     with place.watched() as watch:
