@@ -146,10 +146,10 @@ class Watch:
             self._recover()
             self._in_work = None
             self._rest_until = now + _REST_S
-            self._say(self._state, f"cannot be written: {error}; make room, or mend it: waiting for that")
+            self._say(self._state, f"cannot be used: {error}; make room, or mend it: waiting for that")
             return False
         if done and self._said.pop(self._state, ""):
-            _log.info("%s: can be written again", self._state)
+            _log.info("%s: can be used again", self._state)
         return done
 
     def look_again(self) -> None:
@@ -349,9 +349,9 @@ class Watch:
                 with self._journal.transaction():
                     self._journal.close_group(last, now)
                     self._plan()
-                _log.info(
-                    "%s: glass %s is closed, with %d frames", self.settings.input, glass.glass_id, len(glass.members)
-                )
+                count = len(glass.members)
+                frames = f"{count} frame{'s' if count != 1 else ''}"
+                _log.info("%s: glass %s is closed, with %s", self.settings.input, glass.glass_id, frames)
                 return True
         return False
 
@@ -367,11 +367,8 @@ class Watch:
         self._journal.forget_runs({glass.glass_id for glass in live})
         runs = self._journal.needed_runs({glass.glass_id for glass in open_})
         needed = {member.frame for run in runs for member in (*run.witnesses, *run.cleaned)}
-        residuals, fingerprints = (
-            {member.frame for glass in glasses for member in glass.members[-MOST_FRAMES:]} | needed
-            for glasses in (open_, live)
-        )
-        self._store.sweep(fingerprints, residuals, {run.map_sha256 for run in runs})
+        groups = [group for fold in self._glasses.folds.values() for group in fold.live]
+        self._store.sweep(_newest(groups) | needed, _newest(open_) | needed, {run.map_sha256 for run in runs})
 
     # --- cleaning -------------------------------------------------------------------------------------------
 
@@ -521,6 +518,11 @@ def _why_closed(folder: Path) -> str | None:
     except OSError as error:
         return f"cannot be listed ({error.strerror})"
     return None
+
+
+def _newest(groups: Iterable[Group | Glass]) -> set[int]:
+    """The newest frames of each, as many as a map is learnt from."""
+    return {member.frame for group in groups for member in group.members[-MOST_FRAMES:]}
 
 
 def _members(groups: Iterable[Group]) -> set[tuple[int, Member]]:

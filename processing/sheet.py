@@ -1,4 +1,4 @@
-"""The contact sheet of a demonstration: before, after and what was taken off, at 100 %, as positives.
+"""The contact sheet of a demonstration: how a frame ripened; before, after and what was taken off; as positives.
 
 A negative says little to the eye, so the pictures are inverted, with the base and curve of the simulator's
 film and one exposure to a frame; before and after in exactly the same way.
@@ -28,7 +28,8 @@ _FULL_HEAT_D = 0.6
 TILE = (320, 480)
 """Rows and columns of every picture on the sheet."""
 
-_MARGIN, _CAPTION, _HEAD = 24, 34, 172
+_MARGIN, _CAPTION, _TITLE, _HEADING = 24, 34, 140, 32
+_WIDTH = 4 * TILE[1] + 5 * _MARGIN
 _BACKGROUND, _INK, _FAINT, _ACCENT = (17, 18, 20), (236, 236, 232), (146, 150, 156), (255, 176, 64)
 
 
@@ -82,33 +83,62 @@ def small(scan: Scan) -> Planes:
     return np.asarray(blocks.mean((1, 3)) / np.iinfo(scan.dtype).max, np.float32)
 
 
-def draw_sheet(exhibits: Sequence[Exhibit], title: str, subtitle: str) -> Image.Image:
-    """One row to an exhibit: overview with the window marked, before, after, what was taken off."""
-    width = 4 * TILE[1] + 5 * _MARGIN
-    sheet = Image.new("RGB", (width, _HEAD + len(exhibits) * (TILE[0] + _CAPTION + _MARGIN)), _BACKGROUND)
+def draw_sheet(
+    exhibits: Sequence[Exhibit], revisions: Sequence[tuple[str, Scan]], title: str, subtitle: str
+) -> Image.Image:
+    """A strip of the `revisions` of the first exhibit, then one row to an exhibit.
+
+    Revisions are captions and windows like the exhibit's `after`, in the order of time. At least one of each kind.
+    """
+    rows_at = _TITLE + 2 * _HEADING + TILE[0] + _CAPTION + _MARGIN
+    sheet = Image.new("RGB", (_WIDTH, rows_at + len(exhibits) * (TILE[0] + _CAPTION + _MARGIN)), _BACKGROUND)
     draw = ImageDraw.Draw(sheet)
     draw.text((_MARGIN, 22), title, fill=_INK, font=ImageFont.load_default(38))
     draw.text((_MARGIN, 72), subtitle, fill=_FAINT, font=ImageFont.load_default(19))
+    heading = "how the first frame ripens, 100 %: frames that tell of its glass, signal to noise inside the dirt"
+    draw.text((_MARGIN, _TITLE), heading, fill=_ACCENT, font=ImageFont.load_default(19))
+    _draw_strip(sheet, _TITLE + _HEADING, revisions, _exposure(exhibits[0].overview))
     for column, head in enumerate(("the frame", "before, 100 %", "after, 100 %", "what was taken off")):
         left = _MARGIN + column * (TILE[1] + _MARGIN)
-        draw.text((left, _HEAD - 32), head, fill=_ACCENT, font=ImageFont.load_default(19))
-    _draw_scale(draw, 4 * (TILE[1] + _MARGIN) - 200, _HEAD - 28)
+        draw.text((left, rows_at - _HEADING), head, fill=_ACCENT, font=ImageFont.load_default(19))
+    _draw_scale(draw, 4 * (TILE[1] + _MARGIN) - 200, rows_at - _HEADING + 4)
     for number, exhibit in enumerate(exhibits):
-        top = _HEAD + number * (TILE[0] + _CAPTION + _MARGIN)
-        exposure = _exposure(exhibit.overview)
-        maximum = np.iinfo(exhibit.before.dtype).max
-        tiles = (
-            _positive(exhibit.overview, exposure),
-            *(_positive(np.asarray(crop / maximum, np.float32), exposure) for crop in (exhibit.before, exhibit.after)),
-            _heat(_taken_off(exhibit.before, exhibit.after)),
-        )
-        for column, tile in enumerate(tiles):
-            image = Image.fromarray(tile)
-            if column == 0:
-                image = _with_window(image, exhibit)
-            sheet.paste(image, (_MARGIN + column * (TILE[1] + _MARGIN), top))
-        draw.text((_MARGIN, top + TILE[0] + 6), exhibit.caption, fill=_FAINT, font=ImageFont.load_default(17))
+        _draw_row(sheet, rows_at + number * (TILE[0] + _CAPTION + _MARGIN), exhibit)
     return sheet
+
+
+def _draw_strip(sheet: Image.Image, top: int, revisions: Sequence[tuple[str, Scan]], exposure: float) -> None:
+    """Fill the width with as many columns as there are revisions, each of which shows where most has gone."""
+    columns = min((_WIDTH - _MARGIN) // len(revisions) - _MARGIN, TILE[1])
+    gone = np.abs(_taken_off(revisions[0][1], revisions[-1][1])).sum(0)
+    start = int(np.convolve(gone, np.ones(columns), "valid").argmax())
+    for number, (caption, crop) in enumerate(revisions):
+        left = _MARGIN + number * (columns + _MARGIN)
+        sheet.paste(Image.fromarray(_positive(_light(crop[:, start : start + columns]), exposure)), (left, top))
+        _draw_caption(sheet, left, top, caption)
+
+
+def _draw_row(sheet: Image.Image, top: int, exhibit: Exhibit) -> None:
+    """Overview with the window marked, before, after, what was taken off."""
+    exposure = _exposure(exhibit.overview)
+    tiles = (
+        _with_window(Image.fromarray(_positive(exhibit.overview, exposure)), exhibit),
+        *(Image.fromarray(_positive(_light(crop), exposure)) for crop in (exhibit.before, exhibit.after)),
+        Image.fromarray(_heat(_taken_off(exhibit.before, exhibit.after))),
+    )
+    for column, tile in enumerate(tiles):
+        sheet.paste(tile, (_MARGIN + column * (TILE[1] + _MARGIN), top))
+    _draw_caption(sheet, _MARGIN, top, exhibit.caption)
+
+
+def _draw_caption(sheet: Image.Image, left: int, top: int, caption: str) -> None:
+    """Write below the tile whose top-left corner this is."""
+    ImageDraw.Draw(sheet).text((left, top + TILE[0] + 6), caption, fill=_FAINT, font=ImageFont.load_default(17))
+
+
+def _light(crop: Scan) -> Planes:
+    """Stored values as shares of full scale."""
+    return np.asarray(crop / np.iinfo(crop.dtype).max, np.float32)
 
 
 def _exposure(overview: Planes) -> float:

@@ -1,12 +1,15 @@
 """The contact sheet shows pictures the right way round, at the right place, and what was taken off."""
 
 import numpy as np
+import numpy.typing as npt
+import pytest
 
 from dustwatch.processing.arrays import Scan
 from dustwatch.processing.sheet import TILE, Exhibit, draw_sheet, most_telling_window, small
 from dustwatch.processing.simulate import FILM_BASE_D, FILM_GAMMA
 
 ROWS, COLUMNS = 800, 1200
+MARGIN, CAPTION = 24, 34
 
 
 def negative(scene: float) -> Scan:
@@ -48,15 +51,26 @@ def test_small_is_the_mean() -> None:
     assert small(scan).shape == (20, TILE[1], 3)
 
 
+def dirty(tile: Scan, row: int, column: int) -> Scan:
+    """A copy with a square of 50 pixels of opaque dirt."""
+    copy = tile.copy()
+    copy[row : row + 50, column : column + 50] //= 4
+    return copy
+
+
+def drawn(before: Scan, after: Scan, *revisions: Scan) -> npt.NDArray[np.int32]:
+    """A sheet of one frame, half bright and half dark, and its revisions."""
+    overview = np.concatenate([negative(0.5), negative(0.02)])[::2, ::2] / np.float32(65535)
+    exhibit = Exhibit(overview, (0.1, 0.1), (0.4, 0.4), before, after, "a caption")
+    captioned = [(f"revision {number}", revision) for number, revision in enumerate(revisions)]
+    return np.asarray(draw_sheet([exhibit], captioned, "title", "subtitle"), np.int32)
+
+
 def test_the_sheet_shows_positives_and_what_went() -> None:
-    bright, dark = negative(0.5), negative(0.02)
-    before = dark.copy()
-    before[100:150, 100:150] //= 4
-    overview = np.concatenate([bright, dark])[::2, ::2] / np.float32(65535)
-    exhibit = Exhibit(overview, (0.1, 0.1), (0.4, 0.4), before, dark, "a caption")
-    sheet = np.asarray(draw_sheet([exhibit], "title", "subtitle"), np.int32)
-    top = sheet.shape[0] - TILE[0] - 34 - 24
-    left = [24 + column * (TILE[1] + 24) for column in range(4)]
+    dark = negative(0.02)
+    sheet = drawn(dirty(dark, 100, 100), dark, dark)
+    top = sheet.shape[0] - TILE[0] - CAPTION - MARGIN
+    left = [MARGIN + column * (TILE[1] + MARGIN) for column in range(4)]
     spot = [sheet[top + 120, x + 120] for x in left]
     beside = [sheet[top + 200, x + 300] for x in left]
     # Dirt that darkens a negative is bright in its positive; cleaned, it is like its surroundings.
@@ -67,3 +81,24 @@ def test_the_sheet_shows_positives_and_what_went() -> None:
     assert np.ptp(beside[2]) < 6
     assert spot[3].max() > 200
     assert beside[3].max() < 20
+
+
+@pytest.mark.parametrize("count", [2, 5, 8])
+def test_revisions_stand_side_by_side_in_their_order_where_most_went(count: int) -> None:
+    dark = negative(0.02)
+    # Dirt near the right edge, which goes at last; on the left there is less, which stays.
+    early = dirty(dirty(dark, 100, 420), 250, 20)
+    sheet = drawn(early, dark, *[early] * (count - 1), dirty(dark, 250, 20))
+    bottom = sheet.shape[0] - 2 * (TILE[0] + CAPTION + MARGIN) - 32
+    rows = slice(bottom, bottom + TILE[0])
+    columns = min((sheet.shape[1] - MARGIN) // count - MARGIN, TILE[1])
+    tiles = [sheet[rows, MARGIN + n * (columns + MARGIN) :][:, :columns] for n in range(count)]
+    for tile in tiles[:-1]:
+        np.testing.assert_array_equal(tile, tiles[0])
+    spots = [tile[100:150].max() for tile in tiles]
+    assert min(spots[:-1]) > spots[-1] + 40
+    # Between the tiles and beside them there is nothing.
+    background = sheet[0, 0]
+    for n in range(count + 1):
+        gap = sheet[rows, n * (columns + MARGIN) :][:, :MARGIN]
+        assert (gap == background).all()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -418,6 +419,32 @@ def test_little_is_kept_of_a_glass_that_is_closed(place: Place, wiped: Film) -> 
     assert sorted(file.parent.name for file in kept.glob("frames/*/residual")) == ["6"]
     assert len(list(kept.glob("frames/*/fingerprint.npz"))) == 6  # the glass may come back
     assert not list(kept.glob("maps/*"))
+
+
+def test_a_frame_by_which_another_is_known_is_kept_in_mind_however_old(place: Place, long: Film) -> None:
+    """The second and the last frame share bright dirt, as if they were of the opposite kind."""
+    specks = np.random.default_rng(5).integers(10, (190, 290), (60, 2))
+    specked = []
+    for number in (1, 38):
+        scan = tifffile.imread(long.files[number]).astype(np.float32)
+        for row, column in specks:
+            scan[row - 2 : row + 2, column - 2 : column + 2] *= 1.6
+        specked.append(place.folder / long.names[number])
+        write_tiff(specked[-1], scan.clip(0, 65535).astype(np.uint16))
+    with place.watched() as watch:
+        drop([long.files[0], specked[0], *long.files[2:38]], place.scans)
+        place.let(watch)
+        drop(specked[1:], place.scans)
+        place.let(watch)
+        place.close_all(watch)
+        drop(long.files[39:], place.scans)
+        place.let(watch)
+    pairs = "SELECT min(frame), max(frame) FROM members WHERE fold = 'inverted' GROUP BY first HAVING count(*) > 1"
+    assert (2, 39) in journal(place.state, pairs)
+    with place.watched() as watch:
+        write_tiff(place.scans / "other.tif", noise(1))
+        place.let(watch)
+        assert watch.summary() == f"{place.scans}: {len(long.files) + 1} frames, 0 to do"
 
 
 # --- files that change --------------------------------------------------------------------------------------
