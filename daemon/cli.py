@@ -21,7 +21,7 @@ class _Commands(click.Group):
             click.echo(str(error), err=True)
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:
-            click.echo("interrupted; finished frames are kept: run again, and it goes on where it stopped", err=True)
+            click.echo("interrupted; finished frames are kept: run again to go on", err=True)
             ctx.exit(ExitCode.INTERRUPTED)
 
 
@@ -225,7 +225,7 @@ def status_command(state: Path | None, as_json_: bool) -> None:
 @click.option("--threads", type=click.IntRange(1), metavar="N", help="Default: as many as there are cores.")
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Another seed, another roll.")
 def demo_command(output: Path, frames: int, megapixels: float, threads: int | None, seed: int) -> None:
-    """Make a roll on dirty glass, clean it, and show what became of it.
+    """Scan a roll on dirty glass into a watched folder, and show what became of it.
 
     The scenes are generated, and the truth is known: the table says how much of the dirt went, and what it cost.
     DIR/contact-sheet.png shows it. DIR must be new, empty, or an earlier demo's, which is replaced.

@@ -86,7 +86,7 @@ class Receipt:
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=True, allow_inf_nan=False)
 
     schema: Literal[1] = 1
-    dustwatch: str = field(default_factory=lambda: version("dustwatch"))
+    dustwatch: str = field(default_factory=cache(lambda: version("dustwatch")))
     input: str
     input_sha256: str
     output_sha256: str

@@ -102,7 +102,10 @@ def require_same(arrival: Arrival, stamp: Stamp) -> None:
     except OSError as error:
         raise frame_error(arrival, error) from error
     if not same:
-        raise FrameError(f"{arrival.shown}: was changed while it was worked on; let it be, and run again", Remedy.RETRY)
+        raise FrameError(
+            f"{arrival.shown}: was changed while it was worked on; wait until nothing writes to it",
+            Remedy.RETRY,
+        )
 
 
 def frame_error(arrival: Arrival, error: ImageError | OSError) -> FrameError:

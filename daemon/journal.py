@@ -226,10 +226,6 @@ class Journal:
         row = self._db.execute("SELECT at, name, event FROM events ORDER BY rowid DESC LIMIT 1").fetchone()
         return row and (row[0], _decode(row[1]), row[2])
 
-    def any_published(self) -> bool:
-        """Whether there ought to be anything in the output folder."""
-        return self._db.execute("SELECT 1 FROM frames WHERE published IS NOT NULL LIMIT 1").fetchone() is not None
-
     def set_published(self, number: int, map_sha256: str, status: str) -> int:
         """Note that a frame has been put into place, and give how many times that has happened."""
         row = self._db.execute(

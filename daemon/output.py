@@ -68,7 +68,7 @@ class Draft:
 
 
 class Output:
-    """The folder that cleaned frames are written to. Nothing is touched before `prepare` and `publish`.
+    """The folder that cleaned frames are written to. Nothing is touched before it is occupied.
 
     With `force` also what others have written or changed there is written over.
     """
@@ -96,12 +96,12 @@ class Output:
 
     @contextmanager
     def occupied(self) -> Iterator[None]:
-        """Make the folder, keep other processes out of it, and tidy up after killed ones.
+        """Make the folder and that of receipts, keep other processes out, and tidy up after killed ones.
 
         Raises ServiceError (usage) where it cannot be made or written in, or another run is using it.
         """
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            self.receipts.mkdir(parents=True, exist_ok=True)
             handle = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
         except OSError as error:
             raise self._unusable(error) from error
@@ -142,8 +142,11 @@ class Output:
         removed from its place. All three get the permissions of the original. With `replacing`, an earlier picture
         of ours must be in place: where there is none, somebody has taken it away. Raises FrameError where the
         disk is full, something cannot be written, or the picture there is by then not ours to overwrite;
-        whatever else `write` raises comes through. What was there stays until all that is new is on the disk.
+        whatever else `write` raises comes through. What was there stays until all that is new is on the disk. The
+        output folder must have been occupied: one that is gone since is on a disk that is gone.
         """
+        if not self.receipts.is_dir():
+            raise FrameError(f"{self.receipts}: is gone; bring it back, then run again", Remedy.RETRY)
         picture, receipt_file = self.path(arrival), self.receipt_path(arrival)
         draft = Draft(_part(picture), _part(self.mask_path(arrival)))
         pending = _part(receipt_file)

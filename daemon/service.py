@@ -16,6 +16,7 @@ import tifffile
 from ..processing.scenes import landscape
 from ..processing.simulate import Roll, RollParams
 from . import notify
+from .errors import ServiceError
 from .film import load_profile
 from .hints import Hints, remote
 from .pipeline import Job, clean
@@ -78,13 +79,16 @@ def state_name(folder: FolderSettings) -> str:
 
 def _warm_up(folder: Path) -> None:
     """Clean a tiny roll in a folder, so that all kernels are compiled before the first frame comes."""
-    with TemporaryDirectory(dir=folder, prefix="warming-up-") as place:
-        scans = Path(place, "scans")
-        scans.mkdir()
-        roll = Roll(RollParams(frames=3, height=192, width=288, particles=40, scale=0.6), landscape(0))
-        for number in range(3):
-            tifffile.imwrite(scans / f"{number}.tif", roll.frame(number).scan, photometric="rgb", metadata=None)
-        clean(Job((scans,), Path(place, "clean"), load_profile("generic-negative"), 1), silent)
+    roll = Roll(RollParams(frames=3, height=192, width=288, particles=40, scale=0.6), landscape(0))
+    try:
+        with TemporaryDirectory(dir=folder, prefix="warming-up-") as place:
+            scans = Path(place, "scans")
+            scans.mkdir()
+            for number in range(len(roll)):
+                tifffile.imwrite(scans / f"{number}.tif", roll.frame(number).scan, photometric="rgb", metadata=None)
+            clean(Job((scans,), Path(place, "clean"), load_profile("generic-negative"), 1), silent)
+    except (OSError, ServiceError) as error:
+        _log.warning("%s: nothing can be tried out there (%s); the first frames may take longer", folder, error)
 
 
 def _take_turns(watches: Sequence[Watch]) -> bool:
@@ -113,12 +117,14 @@ def _until_stopped() -> Iterator[None]:
     """End what is inside when somebody wants it, whatever it is doing."""
 
     def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        for one in (signal.SIGTERM, signal.SIGINT):
+        for one in before:
             signal.signal(one, signal.SIG_IGN)  # once is enough, and cleaning up must not be disturbed
         raise _Stopped
 
-    before = {one: signal.signal(one, stop) for one in (signal.SIGTERM, signal.SIGINT)}
+    before = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)}
     try:
+        for one in before:
+            signal.signal(one, stop)
         yield
     except _Stopped:
         notify.stopping()

@@ -179,8 +179,7 @@ class Watch:
 
     def _folders_are_there(self) -> bool:
         """Whether there is an input and an output folder: those on a network share may come and go."""
-        receipts = self._output.receipts if self._journal.any_published() else self.settings.output
-        faults = {folder: _why_closed(folder) for folder in (self.settings.input, receipts)}
+        faults = {folder: _why_closed(folder) for folder in (self.settings.input, self._output.receipts)}
         for folder, fault in faults.items():
             if fault:
                 self._say(folder, f"{fault}; waiting for it")
@@ -392,7 +391,8 @@ class Watch:
             return
         replacing = entry.published is not None or (receipt is not None and receipt.input_sha256 == entry.sha256)
         if state in ("edited", "foreign") or (state == "none" and replacing):
-            self._leave(entry, state)
+            if not _why_closed(self._output.receipts):  # else it is not the picture that has gone
+                self._leave(entry, state)
             return
         if not arrival.path.exists():
             self._journal.set_state(entry.number, "gone")
@@ -489,6 +489,8 @@ class Watch:
         self._in_work = None
 
     def _fail(self, name: PurePosixPath, stamp: Stamp, error: FrameError) -> None:
+        if not os.path.lexists(self.settings.input / name):
+            return  # whoever has taken it away knows
         before = self._journal.trouble(name)
         attempts = 1 + (before.attempts if before is not None and before.stamp == stamp else 0)
         hopeless = isinstance(error.__cause__, ImageError) and attempts >= _ATTEMPTS

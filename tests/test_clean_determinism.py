@@ -185,7 +185,7 @@ def test_an_interrupted_run_cleans_up_and_goes_on_later(scans: Path, undisturbed
     output = tmp_path / "clean"
     result = broken_off(scans, output, signal.SIGINT, 2)
     assert result.code == 130
-    assert result.err == "interrupted; finished frames are kept: run again, and it goes on where it stopped\n"
+    assert result.err == "interrupted; finished frames are kept: run again to go on\n"
     assert leftovers(output) == []
     result = clean(scans, output)
     assert "skipped" in result.out

@@ -35,7 +35,14 @@ def arrival(tmp_path: Path) -> Arrival:
 
 @pytest.fixture
 def output(tmp_path: Path) -> Output:
-    return Output(tmp_path / "clean")
+    return ready(tmp_path / "clean")
+
+
+def ready(folder: Path) -> Output:
+    """An output folder that has been occupied."""
+    output = Output(folder)
+    with output.occupied():
+        return output
 
 
 def receipt_for(arrival: Arrival, data: bytes) -> Receipt:
@@ -261,7 +268,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_full_disk_is_said_and_the_next_frame_goes_on(small_disk: Path, arrival: Arrival) -> None:
-    output = Output(small_disk / "clean")
+    output = ready(small_disk / "clean")
     arrival.path.write_bytes(bytes(1 << 20))
     with output.prepare():
         text = failure(output, arrival, lambda draft: receipt_for(arrival, draft_copy(arrival, draft)))
@@ -292,7 +299,6 @@ def test_a_folder_in_the_place_of_the_receipt(output: Output, arrival: Arrival) 
 
 
 def test_a_file_in_the_place_of_a_folder(output: Output, arrival: Arrival) -> None:
-    output.folder.mkdir()
     (output.folder / "roll").write_bytes(b"")
     text = failure(output, arrival, writer(arrival, b"clean"))
     assert "a file is where its folder should be; move it away" in text
@@ -325,6 +331,7 @@ def public() -> Iterator[Path]:
 def test_a_folder_that_may_not_be_written_in(public: Path) -> None:
     arrival = Arrival(public / "a.tif", PurePosixPath("a.tif"))
     arrival.path.write_bytes(b"")
+    (public / "receipts").mkdir()
     public.chmod(0o555)
     with ordinary_user():
         assert "no permission" in failure(Output(public), arrival, writer(arrival, b"clean"))
@@ -340,7 +347,7 @@ def test_a_folder_that_may_not_be_written_in(public: Path) -> None:
 def test_a_picture_or_receipt_that_may_not_be_read(public: Path, name: str) -> None:
     arrival = Arrival(public / "scan.tif", PurePosixPath("a.tif"))
     arrival.path.write_bytes(b"")
-    output = Output(public / "clean")
+    output = ready(public / "clean")
     output.publish(arrival, writer(arrival, b"clean"))
     file = output.folder / name
     file.chmod(0)
@@ -413,7 +420,7 @@ def test_the_work_folder_is_there_for_the_run_only(output: Output) -> None:
         assert work.parent == output.folder
         assert work.name.startswith(".")
         (work / "scratch").write_bytes(b"x")
-    assert list(output.folder.iterdir()) == []
+    assert list(output.folder.iterdir()) == [output.receipts]
 
 
 def test_the_work_folder_goes_when_the_run_fails(output: Output) -> None:
@@ -424,7 +431,7 @@ def test_the_work_folder_goes_when_the_run_fails(output: Output) -> None:
 
     with pytest.raises(RuntimeError):
         run()
-    assert list(output.folder.iterdir()) == []
+    assert list(output.folder.iterdir()) == [output.receipts]
 
 
 def test_two_runs_do_not_write_in_one_folder(output: Output) -> None:
@@ -511,6 +518,7 @@ VICTIM = """
     def killed_at_every_moment():
         moment = 0
         while True:
+            output.receipts.mkdir(parents=True)
             if "again" in sys.argv:  # over an older picture of ours
                 arrival.path.write_bytes(b"older")
                 output.publish(arrival, write)
