@@ -199,6 +199,12 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
     subprocess.run(["umount", disk.folder], check=True)
 
 
+def test_it_starts_where_there_is_no_room_for_trying_out_how_it_works(place: Place, disk: Disk) -> None:
+    disk.resize(256)
+    with watching(place.scans, place.output, disk.folder) as daemon:
+        daemon.until_said("nothing can be tried out there")
+
+
 @contextmanager
 def frozen(daemon: Daemon) -> Iterator[None]:
     """Hold a daemon still, wherever it is in its work."""
