@@ -50,7 +50,7 @@ class MatchParams:
 
     search_px: Annotated[int, Interval(ge=1, le=64)] = 8
     min_score: Annotated[float, Interval(ge=5.0, le=50.0)] = 8.0
-    min_share: Annotated[float, Interval(gt=0.0, lt=1.0)] = 0.4
+    min_share: Annotated[float, Interval(gt=0.0, lt=1.0)] = 0.25
     same_film_d: Annotated[float, Interval(ge=0.0, le=0.5)] = 0.02
 
 
