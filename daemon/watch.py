@@ -12,7 +12,8 @@ import os
 import shutil
 import sqlite3
 from contextlib import ExitStack, contextmanager, suppress
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ..processing.image import ImageError
 from ..processing.learn import MOST_FRAMES
@@ -62,10 +63,11 @@ def ripe(count: int) -> int:
     return max(1 << count.bit_length() - 1, count // 16 * 16) if count else 0
 
 
-class _Foundation(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Foundation:
     """From how many frames of a glass its maps are learnt, and whether these are its last."""
 
-    count: int
+    frames: int
     closed: bool
 
 
@@ -320,7 +322,7 @@ class Watch:
 
     def _want(self, glass: Glass, foundation: _Foundation) -> None:
         """Have the frames of a glass cleaned with these maps."""
-        *settled, newest = glass.runs(foundation.count)
+        *settled, newest = glass.runs(foundation.frames)
         if not foundation.closed:
             # Offsets get better with every frame; that alone is no reason to do frames again.
             newest = newest.as_in(self._journal.runs(newest.glass_id))
