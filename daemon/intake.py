@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    from ..processing.image import ImageInfo
     from .progress import Progress
     from .workplace import Workplace
 
@@ -69,11 +70,19 @@ def observe_frame(arrival: Arrival, sha256: str, codes: Path, workplace: Workpla
     profile = workplace.profile
     try:
         stamp = Stamp.of(arrival.path.stat())
-        info = probe(arrival.path)
+        info = read_info(arrival)
         seen = observe(info, profile.scan, profile.residual, codes, workplace.threads)
     except (ImageError, OSError) as error:
         raise frame_error(arrival, error) from error
     return Frame(arrival, info, sha256, stamp, seen, time.monotonic() - started)
+
+
+def read_info(arrival: Arrival) -> ImageInfo:
+    """What kind of picture a file is. Raises FrameError where it cannot be used."""
+    try:
+        return probe(arrival.path)
+    except (ImageError, OSError) as error:
+        raise frame_error(arrival, error) from error
 
 
 def recall(frames: Sequence[Frame], workplace: Workplace) -> list[Outcome]:
@@ -93,6 +102,14 @@ def forget(frames: Sequence[Frame]) -> None:
     """Give back the disk space of the residuals of `frames`."""
     for frame in frames:
         frame.observation.codes.path.unlink(missing_ok=True)
+
+
+def is_same(arrival: Arrival, stamp: Stamp) -> bool:
+    """Whether a file is still there, and as it was."""
+    try:
+        return Stamp.of(arrival.path.stat()) == stamp
+    except OSError:
+        return False
 
 
 def require_same(arrival: Arrival, stamp: Stamp) -> None:

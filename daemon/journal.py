@@ -124,7 +124,9 @@ class Journal:
     @classmethod
     def reading(cls, file: Path) -> Journal:
         """A journal that a service may be writing at the same time; nothing can be changed in it."""
-        return cls(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None))
+        db = sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+        db.execute("BEGIN")  # so that all that is read is of one moment
+        return cls(db)
 
     def close(self) -> None:
         """Give the file back."""
@@ -268,9 +270,10 @@ class Journal:
         self._db.execute("UPDATE frames SET wanted = published")
 
     def leave_groups(self, number: int) -> None:
-        """Note that a frame belongs to no group, and is not cleaned any more."""
+        """Note that a frame belongs to no group, and is not cleaned any more unless it is found to be back."""
         self._db.execute("DELETE FROM members WHERE frame = ?", (number,))
-        self._db.execute("UPDATE frames SET wanted = published WHERE number = ?", (number,))
+        query = "UPDATE frames SET wanted = published, state = iif(state = 'served', 'gone', state) WHERE number = ?"
+        self._db.execute(query, (number,))
 
     def set_run(self, run: Run, *, newest: bool) -> None:
         """Keep how a map is learnt, the `newest` of its glass or an older one."""

@@ -185,6 +185,13 @@ class Output:
                 pending.unlink(missing_ok=True)
         return receipt
 
+    def settle(self, arrival: Arrival) -> None:
+        """Put the receipt of a picture into place that failed to get there after its picture had."""
+        pending = _part(self.receipt_path(arrival))
+        with _naming(self.path(arrival)):
+            if pending.exists():
+                self._settle(pending)
+
     def read_receipt(self, arrival: Arrival) -> Receipt | None:
         """Read the receipt; None where there is none that can be understood.
 

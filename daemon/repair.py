@@ -77,14 +77,16 @@ def clean_frame(
         require_same(frame.arrival, frame.stamp)
         return written
 
+    run, original, doubt = known.run, frame.arrival.path, _doubt(known, profile)
+    dirt = None if doubt or known.map is None else _dirt(frame, member, run, known.map, workplace)
+
     def _write(draft: Draft) -> Receipt:
-        run, original = known.run, frame.arrival.path
         told = partial(receipt, glass_id=run.glass_id, map_frames=len(run.witnesses), offset_px=member.offset)
-        if doubt := _doubt(known, profile):
+        if doubt:
             return told(output_sha256=copy(original, draft.picture), status="abstained", reason=doubt)
-        if known.map is None:
+        if dirt is None:
             return receipt(output_sha256=copy(original, draft.picture), status="unchanged", reason=_alone(frame))
-        return _repair(draft, frame, _dirt(frame, member, run, known.map, workplace), workplace, told)
+        return _repair(draft, frame, dirt, workplace, told)
 
     try:
         done = workplace.output.publish(frame.arrival, write, replacing=replacing)

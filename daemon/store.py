@@ -61,11 +61,16 @@ class Store:
             _sync(_part(file))
         for file in files:
             _part(file).replace(file)
+        _sync(self._frame(number))
+
+    def knows(self, number: int) -> bool:
+        """Whether the fingerprint of a frame is kept."""
+        return (self._frame(number) / _FINGERPRINT).exists()
 
     def observation(self, number: int) -> Observation | None:
         """What is kept of a frame; None where its residual has been given up."""
         codes = self._frame(number) / _CODES
-        if not codes.exists() or not codes.with_name(_FINGERPRINT).exists():
+        if not codes.exists() or not self.knows(number):
             return None
         one = self.fingerprint(number)
         return Observation(PlaneFile(codes, one.height, one.width, np.dtype(np.int8)), one)
@@ -86,6 +91,7 @@ class Store:
         for name in (*_PLANES, _DIRTY_PX):
             _sync(part / name)
         part.replace(place)
+        _sync(self._maps)
         return _open(place)
 
     def sweep(self, fingerprints: Set[int], residuals: Set[int], maps: Set[str]) -> None:

@@ -17,13 +17,12 @@ from typing import TYPE_CHECKING
 
 from ..processing.image import ImageError
 from ..processing.learn import MOST_FRAMES
-from ..processing.raster import probe
 from .errors import ExitCode, FrameError, Remedy, ServiceError
 from .frame import Arrival, Frame, Stamp, shown
 from .glass import FOLDS, Glass, Glasses, Run, learn_map
 from .groups import LIVE, Group, Member
 from .inbox import Sighting, look
-from .intake import observe_frame, read_digest, require_same
+from .intake import is_same, observe_frame, read_digest, read_info, require_same
 from .journal import Entry, Journal, Trouble
 from .output import Output
 from .progress import silent
@@ -96,6 +95,7 @@ class Watch:
         self._ready: list[Sighting] = []
         self._look_at = -float("inf")
         self._rest_until = -float("inf")
+        self._astray = False
         self._said: dict[Path, str] = {}
         self._in_work: tuple[PurePosixPath, Stamp] | None = None
 
@@ -138,6 +138,8 @@ class Watch:
         if now < self._rest_until:
             return False
         try:
+            if self._astray:
+                self._recover()
             done = self._folders_are_there() and (
                 self._clean_next(never_yet=True)
                 or self._take_in_next()
@@ -145,9 +147,8 @@ class Watch:
                 or self._clean_next(never_yet=False)
             )
         except (OSError, sqlite3.Error) as error:
-            self._recover()
-            self._in_work = None
-            self._rest_until = now + _REST_S
+            self._astray, self._in_work = True, None
+            self._rest_until = self._clock() + _REST_S
             self._say(self._state, f"cannot be used: {error}; make room, or mend it: waiting for that")
             return False
         if done and self._said.pop(self._state, ""):
@@ -164,19 +165,23 @@ class Watch:
 
     def summary(self) -> str:
         """How far it is, in a line."""
-        frames, to_do, troubles = self._journal.counts()
+        try:
+            frames, to_do, troubles = self._journal.counts()
+        except sqlite3.Error as error:
+            return f"{self.settings.input}: waiting for {self._state} ({error})"
         said = [f"{frames} frame{'s' if frames != 1 else ''}", f"{len(self._ready) + to_do} to do"]
         return f"{self.settings.input}: {', '.join(said + [f'{troubles} put aside'] * bool(troubles))}"
 
     def give_up(self, error: Exception) -> None:
         """Put what is in work aside after an error that nobody foresaw, so that the others go on."""
-        self._recover()
+        self._astray = True
         if self._in_work is None:
             self._rest_until = self._clock() + _REST_S
         else:
             name, stamp = self._in_work
             fault = f"{self.settings.input / name}: {type(error).__name__}: {error}; please report this"
-            self._fail(name, stamp, FrameError(fault, Remedy.QUARANTINE))
+            with suppress(sqlite3.Error):  # it is found out again
+                self._fail(name, stamp, FrameError(fault, Remedy.QUARANTINE))
             self._in_work = None
 
     def _folders_are_there(self) -> bool:
@@ -243,7 +248,7 @@ class Watch:
         arrival, now = sighting.arrival, self._clock()
         sha256 = read_digest(arrival)
         old = self._journal.named(arrival.relative)
-        if old is not None and old.sha256 == sha256:
+        if old is not None and old.sha256 == sha256 and old.wanted is not None:
             with self._journal.transaction():
                 self._journal.set_stamp(old.number, sighting.stamp)
                 if old.state == "gone":
@@ -290,6 +295,11 @@ class Watch:
         self._glasses = Glasses(self._store.fingerprint, self._profile.match, folds)
         self._noted = {fold: _members(groups) for fold, groups in folds.items()}
         self._planned: dict[Glass, _Foundation] = {}
+        for number in _newest(group for groups in folds.values() for group in groups):
+            if not self._store.knows(number):  # part of the state was deleted
+                with suppress(FrameError):
+                    self._observation(number)
+        self._astray = False
 
     def _plan(self, ended: Iterable[Glass] = ()) -> None:
         """Note which frames lie together and with which map each is now to be cleaned."""
@@ -387,6 +397,7 @@ class Watch:
     def _clean(self, entry: Entry) -> None:
         """Clean a frame as the journal wants it, unless its place in the output folder is somebody else's."""
         arrival = self._arrival(entry)
+        self._output.settle(arrival)
         state, receipt = self._output.state(arrival), self._output.read_receipt(arrival)
         if state == "ours" and receipt is not None and self._is_wanted(entry, receipt):
             self._note_published(entry, receipt)  # by a process that was killed before it could say so
@@ -396,11 +407,10 @@ class Watch:
             if not _why_closed(self._output.receipts):  # else it is not the picture that has gone
                 self._leave(entry, state)
             return
-        if not arrival.path.exists():
+        if not is_same(arrival, entry.stamp):
             self._journal.set_state(entry.number, "gone")
-            _log.info("%s: is gone; its frame stays as it is", arrival.shown)
+            _log.info("%s: is not there as it was; its frame stays as it is", arrival.shown)
             return
-        require_same(arrival, entry.stamp)
         run = self._journal.run(str(entry.wanted))
         # Another frame of the same content that lies alone as well may have put its run in the place of this one's.
         member = run.member(entry.number) or Member(entry.number, entry.sha256)
@@ -409,7 +419,7 @@ class Watch:
             if self._journal.entry(entry.number).wanted == entry.wanted:  # and its glass does not live any more
                 self._journal.leave_groups(entry.number)
             return
-        frame = Frame(arrival, probe(arrival.path), entry.sha256, entry.stamp, seen, 0.0)
+        frame = Frame(arrival, read_info(arrival), entry.sha256, entry.stamp, seen, 0.0)
         outcome = clean_frame(frame, member, known, self._workplace, replacing=replacing)
         if outcome.error is not None:
             taken = self._output.state(arrival)
@@ -463,15 +473,14 @@ class Watch:
             return seen
         entry = self._journal.entry(number)
         arrival = self._arrival(entry)
-        try:
-            require_same(arrival, entry.stamp)
-            frame = observe_frame(arrival, entry.sha256, self._store.codes_path(number), self._workplace)
-        except FrameError:
+        if not is_same(arrival, entry.stamp):
             with self._journal.transaction():
                 self._withdraw(number)
                 self._plan()
             _log.info("%s: is gone, and nothing is left of what it has shown of the glass", arrival.shown)
             return None
+        frame = observe_frame(arrival, entry.sha256, self._store.codes_path(number), self._workplace)
+        require_same(arrival, entry.stamp)
         self._store.keep(number, frame.observation)
         return self._store.observation(number)
 

@@ -434,6 +434,23 @@ def test_the_work_folder_goes_when_the_run_fails(output: Output) -> None:
     assert list(output.folder.iterdir()) == [output.receipts]
 
 
+def test_a_receipt_that_failed_to_get_into_place_after_its_picture_is_put_there(
+    output: Output, arrival: Arrival
+) -> None:
+    output.publish(arrival, writer(arrival, b"older"))
+    older = output.receipt_path(arrival).read_bytes()
+    output.publish(arrival, writer(arrival, b"newer"))
+    newer = output.receipt_path(arrival)
+    pending = newer.rename(newer.with_name(f".{newer.name}.dustwatch.part"))
+    newer.write_bytes(older)
+    expected = pending.read_bytes()
+    output.settle(arrival)
+    assert newer.read_bytes() == expected
+    assert not pending.exists()
+    output.settle(arrival)
+    assert state(output, arrival) == "ours"
+
+
 def test_two_runs_do_not_write_in_one_folder(output: Output) -> None:
     script = """
         import sys

@@ -536,6 +536,61 @@ def test_an_original_that_comes_back_after_its_glass_was_closed_is_served_all_th
     place.equals_clean()
 
 
+def take_in_one(place: Place, watch: Watch, file: Path) -> Path:
+    """Have a frame taken in and not cleaned, and its original go; where that is now."""
+    drop([file], place.scans)
+    watch.look_again()
+    assert not watch.turn()
+    place.clock.now += watch.due_in()
+    assert watch.turn()
+    away = place.folder / file.name
+    (place.scans / file.name).rename(away)
+    return away
+
+
+def test_a_frame_that_was_away_before_it_came_out_comes_out_when_it_is_back(
+    place: Place, roll: Film, other_profile: str
+) -> None:
+    with place.watched() as watch:
+        away = take_in_one(place, watch, roll.files[0])
+        place.let(watch)
+    with place.watched(other_profile) as watch:
+        place.let(watch)
+        away.rename(place.scans / away.name)
+        place.let(watch, 30)
+        assert receipt(place.output, away.name)["profile"] == "other"
+
+
+def test_so_it_does_when_its_glass_was_closed_and_has_come_back_meanwhile(place: Place, roll: Film) -> None:
+    with place.watched() as watch:
+        drop(roll.files[:2], place.scans)
+        place.let(watch)
+        away = take_in_one(place, watch, roll.files[2])
+        place.let(watch)
+        place.close_all(watch)
+        write_tiff(place.scans / "other.tif", noise(5))
+        place.let(watch)
+        place.close_all(watch)
+        drop(roll.files[3:4], place.scans)
+        place.let(watch)
+        away.rename(place.scans / away.name)
+        place.let(watch, 30)
+        place.close_all(watch)
+    assert len(set(groups(place.receipts(roll.names[:4])))) == 1
+
+
+def test_a_scan_that_stays_cut_short_when_saved_again_is_put_aside_like_any(place: Place, roll: Film) -> None:
+    with place.watched() as watch:
+        drop(roll.files[:2], place.scans)
+        while not (place.output / "receipts" / f"{roll.names[1]}.json").exists():
+            if not watch.turn():
+                place.clock.now += 0.5
+        os.truncate(place.scans / roll.names[0], 1000)  # it was to be cleaned again
+        place.let(watch, 2 * HOUR)
+    told = [event for event, _ in told_of(place, roll.names[0])]
+    assert told == ["arrived", "unchanged", *["retry"] * 9, "quarantine"]
+
+
 def test_nothing_is_left_to_do_for_a_file_that_vanished_before_it_was_a_frame(place: Place, roll: Film) -> None:
     with place.watched() as watch:
         drop(roll.files[:2], place.scans)
@@ -755,6 +810,19 @@ def test_two_files_of_the_same_content_on_glasses_of_their_own_do_not_get_in_eac
         place.let(watch, 30)
         assert watch.summary() == f"{place.scans}: 2 frames, 0 to do"
     assert sha256(place.output / "a.tif") == sha256(place.output / "b.tif") == sha256(place.scans / "a.tif")
+
+
+def test_what_was_lost_of_the_state_is_found_out_again(place: Place, roll: Film) -> None:
+    with place.watched() as watch:
+        drop(roll.files[:3], place.scans)
+        place.let(watch)
+    shutil.rmtree(place.state / "scans" / "frames" / "2")
+    with place.watched() as watch:
+        drop(roll.files[3:], place.scans)
+        place.let(watch)
+        place.close_all(watch)
+    assert [one["map_frames"] for one in place.receipts(roll.names)] == [5] * 5
+    place.equals_clean()
 
 
 # --- many files, and odd clocks -----------------------------------------------------------------------------
