@@ -337,7 +337,8 @@ def _watching(places: _Places, threads: int, *options: str) -> Iterator[_Daemon]
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         with places.log.open("ab") as log:
-            process = subprocess.Popen([*command, *own], stdout=log, stderr=log)  # noqa: S603
+            # In a group of its own, so that Ctrl-C ends us, and we end it.
+            process = subprocess.Popen([*command, *own], stdout=log, stderr=log, process_group=0)  # noqa: S603
         try:
             yield _Daemon(process, places)
         finally:

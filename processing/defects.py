@@ -9,10 +9,10 @@ import numpy as np
 from scipy import ndimage
 from scipy.cluster.hierarchy import DisjointSet
 
+from .spots import TOUCHING, peaks
+
 if TYPE_CHECKING:
     from .arrays import Mask, Plane
-
-_TOUCHING = np.ones((3, 3), np.bool_)
 
 FILLED_SHARE = 0.5
 """A pixel is called filled where more than this share of what is written comes from the fill."""
@@ -42,16 +42,14 @@ class DefectList:
 
         All (rows, columns); `filled` holds only where `changed` does.
         """
-        labels, count = ndimage.label(changed, _TOUCHING)
+        labels, count = ndimage.label(changed, TOUCHING)
         first = len(self._found)
         if count:
             areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]
-            # As ndimage.maximum, which would sort the whole band for it.
-            peaks = np.full(count, -np.inf, np.float32)
-            np.maximum.at(peaks, labels[changed] - 1, density[changed])
+            highest = peaks(density, labels, count)
             fills = np.bincount(labels[filled], minlength=count + 1)[1:]
             boxes = ndimage.find_objects(labels)
-            for (rows, columns), area, peak, fill in zip(boxes, areas, peaks, fills, strict=True):
+            for (rows, columns), area, peak, fill in zip(boxes, areas, highest, fills, strict=True):
                 bbox = (start + rows.start, columns.start, start + rows.stop, columns.stop)
                 self._same.add(len(self._found))
                 self._found.append((bbox, int(area), float(peak), int(fill)))

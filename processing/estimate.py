@@ -16,6 +16,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from .particles import LifeParams, Samples, accepted, amplitude, lives, odds
+from .spots import TOUCHING, peaks
 
 if TYPE_CHECKING:
     from .arrays import Mask, Plane
@@ -51,7 +52,7 @@ class SecondLook:
     @property
     def particles(self) -> tuple[npt.NDArray[np.intp], int]:
         """The connected places of the mask: the number of each pixel's place, (pixels), and how many there are."""
-        labels, count = ndimage.label(self.mask, np.ones((3, 3), np.bool_))
+        labels, count = ndimage.label(self.mask, TOUCHING)
         return labels[self.mask].astype(np.intp) - 1, count
 
     @property
@@ -127,8 +128,9 @@ def _standing_out(density: Values, doubt: Values, mask: Mask) -> Mask:
     smooth, spread = (ndimage.gaussian_filter(_scatter(values, mask), 1.0) for values in (density, doubt))
     rim = mask & (_scatter(density, mask) > _LEAST_D) & (smooth > spread)
     labels, count = ndimage.label(rim)
-    cores = ndimage.maximum(smooth / np.maximum(spread, np.float32(1e-6)), labels, np.arange(count + 1)) > _CORE
-    cores[0] = False
+    cores = np.zeros(count + 1, np.bool_)
+    contrast = np.asarray(smooth / np.maximum(spread, np.float32(1e-6)), np.float32)
+    cores[1:] = peaks(contrast, labels, count) > _CORE
     return np.asarray(cores[labels][mask])
 
 

@@ -15,6 +15,7 @@ from annotated_types import Interval
 from scipy import ndimage
 
 from .kernel import kernel
+from .spots import TOUCHING, peaks, widened, without_holes
 
 if TYPE_CHECKING:
     from .arrays import Mask, Plane
@@ -104,15 +105,9 @@ def _gather(
 
 def suspects(evidence: Evidence, params: EvidenceParams, margin_px: int) -> Mask:
     """Where dirt may lie: spots over `grow` that reach `seed` somewhere, holes closed, widened by `margin_px`."""
-    labels, count = ndimage.label(evidence.significance > params.grow, np.ones((3, 3), np.bool_))
-    if count == 0:
-        return np.zeros(labels.shape, np.bool_)
-    index = np.arange(count + 1)
-    good = ndimage.maximum(evidence.significance, labels, index) > params.seed
-    good &= ndimage.maximum(evidence.without_loudest, labels, index) > params.without_loudest
+    labels, count = ndimage.label(evidence.significance > params.grow, TOUCHING)
+    good = np.zeros(count + 1, np.bool_)
+    good[1:] = peaks(evidence.significance, labels, count) > params.seed
+    good[1:] &= peaks(evidence.without_loudest, labels, count) > params.without_loudest
     good &= np.bincount(labels.ravel(), minlength=count + 1) >= params.min_area_px
-    good[0] = False
-    mask = ndimage.binary_fill_holes(good[labels])
-    if margin_px:
-        mask = ndimage.binary_dilation(mask, iterations=margin_px)
-    return np.asarray(mask, np.bool_)
+    return widened(without_holes(good[labels]), margin_px)

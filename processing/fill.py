@@ -14,6 +14,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from .kernel import kernel
+from .spots import TOUCHING
 
 if TYPE_CHECKING:
     from .arrays import Mask
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 _SWEEPS = 60
 _OVER_RELAXATION = 1.7
 _GUESS_PX = 5.0
+_SEEN_PX = 15
+"""How far the blur sees."""
 
 
 def fill(planes: npt.NDArray[np.float32], hole: Mask) -> npt.NDArray[np.float32]:
@@ -32,20 +35,29 @@ def fill(planes: npt.NDArray[np.float32], hole: Mask) -> npt.NDArray[np.float32]
         return planes.copy()
     if hole.all():
         return np.zeros_like(planes)
-    stack = np.moveaxis(planes, 0, -1).copy()
-    edge = (~hole).astype(np.float32)
-    near = ndimage.gaussian_filter(edge, _GUESS_PX, truncate=3.0)
-    reached = hole & (near > 0)
-    for number, plane in enumerate(planes):
-        around = ndimage.gaussian_filter(plane * edge, _GUESS_PX, truncate=3.0)
-        stack[reached, number] = around[reached] / near[reached]
-    unreached = near <= 0
-    if unreached.any():
-        nearest = ndimage.distance_transform_edt(hole, return_distances=False, return_indices=True)
-        stack[unreached] = stack[nearest[0][unreached], nearest[1][unreached]]
+    guessed = planes.copy()
+    labels, _ = ndimage.label(hole, TOUCHING)
+    for number, box in enumerate(ndimage.find_objects(labels), start=1):
+        window = tuple(slice(max(side.start - _SEEN_PX, 0), side.stop + _SEEN_PX) for side in box)
+        here = labels[window] == number
+        guessed[:, *window][:, here] = _guess(planes[:, *window], hole[window])[:, here]
+    stack = np.moveaxis(guessed, 0, -1).copy()
     rows, columns = np.nonzero(hole)
     _relax(stack, rows, columns)
     return np.ascontiguousarray(np.moveaxis(stack, -1, 0))
+
+
+def _guess(planes: npt.NDArray[np.float32], hole: Mask) -> npt.NDArray[np.float32]:
+    """The blurred surroundings of a hole in its place, (planes, rows, columns)."""
+    edge = (~hole).astype(np.float32)
+    near = ndimage.gaussian_filter(edge, _GUESS_PX, radius=_SEEN_PX)
+    around = ndimage.gaussian_filter(planes * edge, _GUESS_PX, radius=_SEEN_PX, axes=(1, 2))
+    guess = np.asarray(around / np.maximum(near, np.float32(1e-30)), np.float32)
+    unreached = near <= 0
+    if unreached.any():
+        nearest = ndimage.distance_transform_edt(hole, return_distances=False, return_indices=True)
+        guess[:, unreached] = planes[:, nearest[0][unreached], nearest[1][unreached]]
+    return guess
 
 
 @kernel

@@ -178,8 +178,36 @@ def texture(residual: Plane, trusted: Mask, params: ResidualParams) -> Plane:
     Taken as 1.25 times the mean modulus (their ratio for a Gaussian) of the `trusted` pixels in a box of 3.4
     `background_px`, plus 0.003 D that no film falls below. Where less than 2 % of the box is trusted it is 10 D.
     """
-    size = 2 * params.texture_px + 1
-    share = ndimage.uniform_filter(trusted.astype(np.float32), size, mode="nearest")
-    modulus = ndimage.uniform_filter(np.where(trusted, np.abs(residual), np.float32(0)), size, mode="nearest")
-    busy = np.float32(1.25) * modulus / np.maximum(share, np.float32(1e-3)) + np.float32(0.003)
-    return np.where(share > 0.02, busy, np.float32(10))
+    busy = np.empty(residual.shape, np.float32)
+    _texture(residual, trusted, params.texture_px, busy)
+    return busy
+
+
+@kernel
+def _texture(residual: Plane, trusted: Mask, reach: int, busy: Plane) -> None:
+    """Sums over boxes by what comes in and what goes out, first down the columns, then along the row."""
+    height, width = residual.shape
+    fewest = 0.02 * (2 * reach + 1) ** 2
+    sums, counts = np.zeros(width, np.float64), np.zeros(width, np.int64)
+    for y in range(-2 * reach, height):
+        # At y the sums are those of rows y - reach to y + reach; before 0 they are only gathered.
+        comes, goes = min(max(y + reach, 0), height - 1), max(y - reach - 1, 0)
+        for x in range(width):
+            if trusted[comes, x]:
+                sums[x] += abs(residual[comes, x])
+                counts[x] += 1
+            if y > 0 and trusted[goes, x]:
+                sums[x] -= abs(residual[goes, x])
+                counts[x] -= 1
+        if y < 0:
+            continue
+        total, count = 0.0, 0
+        for x in range(-2 * reach, width):
+            right, left = min(max(x + reach, 0), width - 1), max(x - reach - 1, 0)
+            total += sums[right]
+            count += counts[right]
+            if x > 0:
+                total -= sums[left]
+                count -= counts[left]
+            if x >= 0:
+                busy[y, x] = np.float32(1.25 * total / count + 0.003) if count > fewest else np.float32(10)

@@ -45,6 +45,17 @@ def between_blocks(blocks: npt.NDArray[np.floating], size: int, y: int, x: int) 
     )  # fmt: skip
 
 
+def texture(residual: npt.NDArray[np.floating], trusted: Mask, reach: int) -> Floats:
+    values, sure = (np.pad(plane, reach, mode="edge") for plane in (residual, trusted))
+    busy = np.empty(residual.shape)
+    for y in range(residual.shape[0]):
+        for x in range(residual.shape[1]):
+            box = np.s_[y : y + 2 * reach + 1, x : x + 2 * reach + 1]
+            said = np.abs(values[box][sure[box]])
+            busy[y, x] = 1.25 * said.mean(dtype=np.float64) + 0.003 if said.size > 0.02 * values[box].size else 10
+    return busy
+
+
 def resample(plane: npt.NDArray[np.floating], known: Mask, down: Floats, right: Floats) -> tuple[Floats, Mask]:
     rows, columns = plane.shape[0] - 5, plane.shape[1] - 5
     out, sure = np.empty((rows, columns)), np.empty((rows, columns), np.bool_)

@@ -143,6 +143,21 @@ def test_a_wide_background_stays_as_wide() -> None:
     assert ResidualParams(background_px=60).on(9000, 9000) == ResidualParams(60)
 
 
+@given(
+    height=st.integers(1, 40),
+    width=st.integers(1, 40),
+    share=st.sampled_from([0.0, 0.05, 0.9]),
+    seed=st.integers(0, 99),
+)
+def test_texture_is_that_of_the_box_around_each_pixel(height: int, width: int, share: float, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    residual = rng.normal(0, 0.05, (height, width)).astype(np.float32)
+    trusted = rng.random(residual.shape) < share
+    params = ResidualParams(background_px=4)
+    expected = naive.texture(residual, trusted, params.texture_px)
+    np.testing.assert_allclose(texture(residual, trusted, params), expected, rtol=1e-5)
+
+
 def test_texture_is_the_deviation_of_grain() -> None:
     grain = np.random.default_rng(1).normal(0, 0.05, (200, 200)).astype(np.float32)
     busy = texture(grain, np.ones(grain.shape, np.bool_), ResidualParams())
