@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,16 @@ class _Commands(click.Group):
         except KeyboardInterrupt:
             click.echo("interrupted; finished frames are kept: run again to go on", err=True)
             ctx.exit(ExitCode.INTERRUPTED)
+
+
+class _FloatRange(click.FloatRange):
+    """A range that nan is not in."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        number = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value} is no number.", param, ctx)
+        return number
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -131,7 +142,7 @@ def clean_command(
 @click.option("--threads", type=click.IntRange(1), metavar="N", help="Default: as many as there are cores.")
 @click.option(
     "--still",
-    type=click.FloatRange(0.1, 3600),
+    type=_FloatRange(0.1, 3600),
     default=2.0,
     show_default=True,
     metavar="SECONDS",
@@ -139,7 +150,7 @@ def clean_command(
 )
 @click.option(
     "--close-after",
-    type=click.FloatRange(0.01, 10080),
+    type=_FloatRange(0.01, 10080),
     default=30.0,
     show_default=True,
     metavar="MINUTES",
@@ -169,7 +180,7 @@ def watch_command(
     )
     refuse_harm(folder, state_folder(state))
     log.setup()
-    serve([folder], state_folder(state), threads or _cores())
+    serve([folder], state_folder(state), threads or _cores(), patient=False)
 
 
 @cli.command("run")
@@ -192,7 +203,7 @@ def run_command(config: Path) -> None:
 
     settings = load_settings(config)
     log.setup()
-    serve(settings.folders, state_folder(settings.state), settings.threads or _cores())
+    serve(settings.folders, state_folder(settings.state), settings.threads or _cores(), patient=True)
 
 
 @cli.command("status")
@@ -201,7 +212,7 @@ def run_command(config: Path) -> None:
 def status_command(state: Path | None, as_json_: bool) -> None:
     """Say how far the watched folders are.
 
-    Works while they are being watched. Files that could not be taken for frames are named, with the reason.
+    Works while they are being watched. Files that were put aside are named, with the reason.
     """
     from .settings import state_folder
     from .status import as_json, as_text, read_status
@@ -221,7 +232,7 @@ def status_command(state: Path | None, as_json_: bool) -> None:
     help="Where scans, cleaned frames and the contact sheet go.",
 )
 @click.option("--frames", type=click.IntRange(2), default=16, show_default=True, metavar="N")
-@click.option("--megapixels", type=click.FloatRange(0.5, 100), default=6.0, show_default=True, help="Size of a frame.")
+@click.option("--megapixels", type=_FloatRange(0.5, 100), default=6.0, show_default=True, help="Size of a frame.")
 @click.option("--threads", type=click.IntRange(1), metavar="N", help="Default: as many as there are cores.")
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Another seed, another roll.")
 def demo_command(output: Path, frames: int, megapixels: float, threads: int | None, seed: int) -> None:

@@ -208,9 +208,13 @@ class Journal:
         return frames, to_do, troubles
 
     def by_status(self) -> dict[str, int]:
-        """How many frames have each status, as their receipts say; ``left`` are those that somebody else has taken."""
+        """How many frames have each status, as their receipts say; ``left`` are those that somebody else has taken.
+
+        Those whose originals vanished before they came out are ``gone``.
+        """
         rows = self._db.execute(
-            "SELECT CASE WHEN state = 'left' THEN 'left' ELSE coalesce(status, 'waiting') END AS what, count(*) "
+            "SELECT CASE WHEN state = 'left' THEN 'left' WHEN state = 'gone' THEN coalesce(status, 'gone') "
+            "ELSE coalesce(status, 'waiting') END AS what, count(*) "
             "FROM frames WHERE state != 'replaced' GROUP BY what ORDER BY what"
         )
         return dict(rows.fetchall())
@@ -227,6 +231,10 @@ class Journal:
         """When something last happened to a frame, to which, and what."""
         row = self._db.execute("SELECT at, name, event FROM events ORDER BY rowid DESC LIMIT 1").fetchone()
         return row and (row[0], _decode(row[1]), row[2])
+
+    def any_published(self) -> bool:
+        """Whether there ought to be anything in the output folder."""
+        return self._db.execute("SELECT 1 FROM frames WHERE published IS NOT NULL LIMIT 1").fetchone() is not None
 
     def set_published(self, number: int, map_sha256: str, status: str) -> int:
         """Note that a frame has been put into place, and give how many times that has happened."""

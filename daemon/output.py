@@ -19,7 +19,7 @@ import hashlib
 import os
 import shutil
 import stat
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -100,20 +100,17 @@ class Output:
 
         Raises ServiceError (usage) where it cannot be made or written in, or another run is using it.
         """
-        try:
-            self.receipts.mkdir(parents=True, exist_ok=True)
-            handle = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY)
-        except OSError as error:
-            raise self._unusable(error) from error
-        try:
-            self._lock(handle)
+        with ExitStack() as opened:
             try:
+                self.receipts.mkdir(parents=True, exist_ok=True)
+                opened.enter_context(locked(self.folder))
                 self._tidy()
+            except BlockingIOError as error:
+                reason = f"{self.folder}: another run is writing in this folder; wait for it, or give another one"
+                raise ServiceError(reason, ExitCode.USAGE) from error
             except OSError as error:
                 raise self._unusable(error) from error
             yield
-        finally:
-            os.close(handle)
 
     @contextmanager
     def prepare(self) -> Iterator[Path]:
@@ -215,6 +212,8 @@ class Output:
         picture = self.path(arrival)
         if not os.path.lexists(picture):
             return "none"
+        if picture.is_symlink():
+            return "foreign"  # we write none
         receipt = self.read_receipt(arrival)
         if receipt is None:
             return "foreign"
@@ -229,17 +228,6 @@ class Output:
         remedy = _REMEDIES.get(error.errno or 0, f"{error.strerror or error}; check its disk")
         reason = f"{self.folder}: scratch files cannot be kept there: {remedy}"
         return ServiceError(f"{reason}, then run again: it goes on where it stopped", ExitCode.SOME_FAILED)
-
-    def _lock(self, handle: int) -> None:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ServiceError(
-                f"{self.folder}: another run is writing in this folder; wait for it, or give another one",
-                ExitCode.USAGE,
-            ) from error
-        except OSError:
-            pass  # a network disk without locks
 
     def _tidy(self) -> None:
         """Finish or remove what killed processes left behind."""
@@ -261,6 +249,22 @@ class Output:
                 part.replace(place)
                 return
         part.unlink()
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other processes out of a folder. Raises BlockingIOError where another is in it, OSError without a folder."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise
+        except OSError:
+            pass  # a network disk without locks
+        yield
+    finally:
+        os.close(handle)
 
 
 def not_ours(picture: Path, state: Literal["edited", "foreign"]) -> FrameError:
@@ -331,6 +335,8 @@ def _naming(picture: Path) -> Iterator[None]:
         yield
     except OSError as error:
         file = error.filename or picture
+        if error.errno == errno.ENAMETOOLONG:
+            raise FrameError(f"{picture}: {_REMEDIES[error.errno]}", Remedy.SKIP) from error
         reason = f"{file}: cannot be read: {error.strerror}; allow this user to read it, or move it away"
         raise FrameError(reason, Remedy.RETRY) from error
 

@@ -39,10 +39,11 @@ class _Stopped(BaseException):
     """Somebody wants the service to end; like KeyboardInterrupt, not to be caught on the way."""
 
 
-def serve(folders: Sequence[FolderSettings], state: Path, threads: int) -> None:
+def serve(folders: Sequence[FolderSettings], state: Path, threads: int, *, patient: bool) -> None:
     """Watch folders until SIGTERM or SIGINT, keeping what must be known after a restart below `state`.
 
-    What is in work then is left for the next time. Raises ServiceError (usage) where an output folder cannot be used.
+    What is in work then is left for the next time. An output folder that cannot be used yet is waited for by who is
+    `patient`, as a service should be at boot; who is not raises ServiceError (usage).
     """
     with _until_stopped(), ExitStack() as opened:
         watches = [
@@ -51,6 +52,9 @@ def serve(folders: Sequence[FolderSettings], state: Path, threads: int) -> None:
             )
             for folder in folders
         ]
+        if not patient:
+            for watch in watches:
+                watch.occupy()
         hints = opened.enter_context(Hints())
         for folder in folders:
             _log.info(

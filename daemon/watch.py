@@ -24,7 +24,7 @@ from .groups import LIVE, Group, Member
 from .inbox import Sighting, look
 from .intake import is_same, observe_frame, read_digest, read_info, require_same
 from .journal import Entry, Journal, Trouble
-from .output import Output
+from .output import Output, locked
 from .progress import silent
 from .repair import Known, clean_frame
 from .stability import Stability
@@ -73,7 +73,7 @@ class _Foundation:
 class Watch:
     """A folder being watched; a context manager. `clock` gives seconds since the epoch.
 
-    Entering raises ServiceError (usage) where the output folder cannot be used.
+    Entering raises ServiceError (usage) where what is known of the folder cannot be kept, or another process keeps it.
     """
 
     def __init__(
@@ -96,15 +96,18 @@ class Watch:
         self._look_at = -float("inf")
         self._rest_until = -float("inf")
         self._astray = False
+        self._occupied = False
         self._said: dict[Path, str] = {}
         self._in_work: tuple[PurePosixPath, Stamp] | None = None
 
     def __enter__(self) -> Watch:
         self._output = Output(self.settings.output)
         with ExitStack() as opened:
-            opened.enter_context(self._output.occupied())
             try:
                 self._enter_state(opened)
+            except BlockingIOError as error:
+                reason = f"{self.settings.input}: another process is watching this folder; end that one first"
+                raise ServiceError(reason, ExitCode.USAGE) from error
             except (OSError, sqlite3.Error) as error:
                 reason = f"{self._state}: what is known of the folder cannot be kept there: {error}"
                 raise ServiceError(f"{reason}; mend it, or give another state folder", ExitCode.USAGE) from error
@@ -112,9 +115,11 @@ class Watch:
         return self
 
     def _enter_state(self, opened: ExitStack) -> None:
+        self._state.mkdir(parents=True, exist_ok=True)
+        opened.enter_context(locked(self._state))
         shutil.rmtree(self.scratch, ignore_errors=True)  # a killed process leaves it
         opened.callback(shutil.rmtree, self.scratch, ignore_errors=True)
-        self.scratch.mkdir(parents=True)
+        self.scratch.mkdir()
         self._journal = Journal.writing(self._state / "journal.sqlite")
         opened.callback(self._journal.close)
         self._store = Store(self._state)
@@ -129,6 +134,15 @@ class Watch:
         if self._in_work is not None:  # broken off, perhaps while it was cleaning up behind itself
             with suppress(ServiceError), self._output.occupied():
                 pass
+
+    def occupy(self) -> None:
+        """Keep other processes out of the output folder, if it is there or has never been.
+
+        Raises ServiceError (usage) where it cannot be used, or another process does.
+        """
+        if not self._occupied and not (self._journal.any_published() and _why_closed(self._output.receipts)):
+            self._open.enter_context(self._output.occupied())
+            self._occupied = True
 
     # --- turns ----------------------------------------------------------------------------------------------
 
@@ -186,15 +200,24 @@ class Watch:
 
     def _folders_are_there(self) -> bool:
         """Whether there is an input and an output folder: those on a network share may come and go."""
-        faults = {folder: _why_closed(folder) for folder in (self.settings.input, self._output.receipts)}
+        faults = {self.settings.input: _why_closed(self.settings.input), self._output.folder: self._why_not_out()}
         for folder, fault in faults.items():
             if fault:
-                self._say(folder, f"{fault}; waiting for it")
+                self._say(folder, f"{fault}; waiting for that")
             elif self._said.pop(folder, None):
                 _log.info("%s: is back", folder)
         if any(faults.values()):
             self._look_at = self._clock() + self.settings.look_every_s
         return not any(faults.values())
+
+    def _why_not_out(self) -> str | None:
+        """Why nothing can be put into the output folder, if so."""
+        try:
+            self.occupy()
+        except ServiceError as error:
+            return str(error).removeprefix(f"{self._output.folder}: ")
+        fault = _why_closed(self._output.receipts)
+        return fault and f"{self._output.receipts} {fault} (on a new disk, make that folder)"
 
     # --- taking in ------------------------------------------------------------------------------------------
 
@@ -235,13 +258,13 @@ class Watch:
     def _is_known(self, sighting: Sighting) -> bool:
         """Whether there is nothing to be done about a file at present."""
         name = sighting.arrival.relative
-        trouble = self._journal.trouble(name)
-        if trouble is not None and trouble.stamp == sighting.stamp:
-            return trouble.retry_at is None or trouble.retry_at > self._clock()
         entry = self._journal.named(name)
-        if entry is None or entry.stamp != sighting.stamp:
+        if entry is not None and entry.stamp == sighting.stamp and entry.state != "gone":
+            return True
+        trouble = self._journal.trouble(name)
+        if trouble is None or trouble.stamp != sighting.stamp:
             return False
-        return entry.state != "gone"
+        return trouble.retry_at is None or trouble.retry_at > self._clock()
 
     def _take_in(self, sighting: Sighting) -> None:
         """Observe a file that is whole, and sort it in."""

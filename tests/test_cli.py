@@ -139,3 +139,9 @@ def test_check_takes_files_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_wrong_usage_is_2() -> None:
     assert run("profiles", "check").exit_code == 2
     assert run("no-such-command").exit_code == 2
+
+
+def test_what_is_no_number_is_refused(tmp_path: Path) -> None:
+    result = run("watch", tmp_path, tmp_path / "clean", "--still", "nan")
+    assert result.exit_code == 2
+    assert "nan is no number" in result.output

@@ -451,6 +451,13 @@ def test_a_receipt_that_failed_to_get_into_place_after_its_picture_is_put_there(
     assert state(output, arrival) == "ours"
 
 
+def test_a_link_in_the_place_of_a_picture_is_somebody_elses(output: Output, arrival: Arrival) -> None:
+    output.publish(arrival, writer(arrival, b"clean"))
+    moved = output.path(arrival).rename(output.folder / "moved.tif")
+    output.path(arrival).symlink_to(moved)
+    assert state(output, arrival) == "foreign"
+
+
 def test_two_runs_do_not_write_in_one_folder(output: Output) -> None:
     script = """
         import sys

@@ -825,6 +825,39 @@ def test_what_was_lost_of_the_state_is_found_out_again(place: Place, roll: Film)
     place.equals_clean()
 
 
+def test_an_output_folder_whose_disk_is_away_at_the_start_is_waited_for(place: Place, roll: Film) -> None:
+    """An empty folder is where the disk would be."""
+    with place.watched() as watch:
+        drop(roll.files[:2], place.scans)
+        place.let(watch)
+    away = place.output.rename(place.folder / "away")
+    place.output.mkdir()
+    with place.watched() as watch:
+        drop(roll.files[2:4], place.scans)
+        place.let(watch, 60)
+        assert not list(place.output.iterdir())
+        place.output.rmdir()
+        away.rename(place.output)
+        place.let(watch, 30)
+        place.close_all(watch)
+    place.equals_clean()
+
+
+def test_what_cannot_be_written_again_is_tried_ever_more_rarely(place: Place, roll: Film) -> None:
+    with place.watched() as watch:
+        drop(roll.files[:1], place.scans)
+        place.let(watch)
+        obstacle = place.output / "receipts" / f".{roll.names[0]}.json.dustwatch.part"
+        obstacle.mkdir()
+        drop(roll.files[1:2], place.scans)
+        place.let(watch, 200)
+        waits = np.diff([event.at for event in events(place.state) if event.event == "retry"])
+        assert (waits[:4] >= [5, 10, 20, 40]).all()
+        obstacle.rmdir()
+        place.let(watch, 200)
+    assert [one["map_frames"] for one in place.receipts(roll.names[:2])] == [2, 2]
+
+
 # --- many files, and odd clocks -----------------------------------------------------------------------------
 
 

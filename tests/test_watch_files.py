@@ -23,6 +23,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dustwatch.daemon.output import Output
 from dustwatch.daemon.source import natural_key
 from dustwatch.daemon.watch import QUEUE
 from dustwatch.processing.density import Tone
@@ -554,6 +555,30 @@ def test_each_folder_is_cleaned_with_its_own_profile(service: Service, tmp_path:
             assert (told["profile"], told["status"], told["map_frames"]) == (profile, "cleaned", 3)
 
 
+def test_an_output_folder_in_which_another_run_writes_is_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "negatives").mkdir()
+    (tmp_path / "slides").mkdir()
+    (tmp_path / "config.yaml").write_text(CONFIG)
+    with ExitStack() as other, tempfile.TemporaryFile() as log:
+        other.enter_context(Output(tmp_path / "slides-clean").occupied())
+        process = subprocess.Popen(command("run", "--config", tmp_path / "config.yaml"), stdout=log, stderr=log)
+        service = Service(Daemon(process, tmp_path / "nowhere", tmp_path / "state", log), tmp_path)
+        try:
+            busy = f"{tmp_path / 'slides-clean'}: another run is writing in this folder"
+            service.daemon.until_said(busy)
+            service.drop("negatives", "one.tif", 50)
+            service.drop("slides", "two.tif", 51)
+            service.until_out("negatives", "one.tif")
+            assert not (tmp_path / "slides-clean" / "two.tif").exists()
+            other.close()
+            service.until_out("slides", "two.tif")
+            assert service.said(busy) == 1
+            assert service.daemon.end() == 0
+        finally:
+            process.kill()
+            process.wait()
+
+
 def test_where_there_are_no_events_the_folder_is_looked_at(service: Service) -> None:
     assert service.has_events("negatives")
     assert not service.has_events("slides")
@@ -564,7 +589,7 @@ def test_where_there_are_no_events_the_folder_is_looked_at(service: Service) -> 
 
 def test_an_input_folder_that_is_away_is_waited_for_and_the_other_one_goes_on(service: Service) -> None:
     negatives, away = service.place / "negatives", service.place / "away"
-    missing, back = f"WARNING {negatives}: is not there; waiting for it", f"INFO {negatives}: is back"
+    missing, back = f"WARNING {negatives}: is not there; waiting for that", f"INFO {negatives}: is back"
     with moved(negatives, away):
         service.daemon.until_said(missing)
         for seed, name in enumerate(("one.tif", "two.tif", "three.tif"), start=30):
@@ -583,7 +608,7 @@ def test_an_output_folder_that_is_away_is_waited_for_and_not_made_anew(service: 
     output, away = service.place / "slides-clean", service.place / "slides-away"
     service.drop("slides", "before.tif", 40)
     service.until_out("slides", "before.tif")
-    missing, back = f"{output / 'receipts'}: is not there; waiting for it", f"{output / 'receipts'}: is back"
+    missing, back = f"{output}: {output / 'receipts'} is not there", f"{output}: is back"
     with moved(output, away):
         service.daemon.until_said(missing)
         service.drop("slides", "waiting.tif", 41)

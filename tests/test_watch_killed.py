@@ -331,10 +331,14 @@ def test_no_other_run_may_work_in_the_output_folder_meanwhile(place: Place, roll
     with watching(place.scans, place.output, place.state) as daemon:
         daemon.until_settled()
         before = written(place.folder)
-        for command in ("watch", place.scans, place.output), ("clean", place.scans, "--output", place.output):
-            result = run(*command, *(("--state", place.state) if command[0] == "watch" else ()))
+        watch = ("watch", place.scans, place.output, "--state")
+        for command in (*watch, place.folder / "another"), ("clean", place.scans, "--output", place.output):
+            result = run(*command)
             assert (result.code, result.said) == (2, refused)
-        assert written(place.folder) == before
+        result = run(*watch, place.state)
+        assert result.code == 2
+        assert result.said == f"{place.scans}: another process is watching this folder; end that one first\n"
+        assert {name: at for name, at in written(place.folder).items() if "/another/" not in name} == before
         drop(roll.files[2:3], place.scans)
         daemon.until_settled()
     place.equals_clean()
