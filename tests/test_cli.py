@@ -142,6 +142,6 @@ def test_wrong_usage_is_2() -> None:
 
 
 def test_what_is_no_number_is_refused(tmp_path: Path) -> None:
-    result = run("watch", tmp_path, tmp_path / "clean", "--still", "nan")
+    result = run("watch", str(tmp_path), str(tmp_path / "clean"), "--still", "nan")
     assert result.exit_code == 2
     assert "nan is no number" in result.output
