@@ -128,7 +128,15 @@ def test_the_folder_of_a_demo_that_still_runs_is_left_alone(tmp_path: Path) -> N
 def running(folder: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """A demo as a process, in a group of its own as from a shell, and the daemon's process id, once it watches."""
     arguments = command("demo", "--output", folder, *SMALL)
-    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, process_group=0)
+    process = subprocess.Popen(
+        arguments,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        process_group=0,
+        # Whoever starts the tests in the background has them, and what they start, ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     log = folder / "log.txt"
     try:
         wait_until(lambda: process.poll() is not None or bool(children(process.pid) and "watched" in log.read_text()))
