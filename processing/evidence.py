@@ -6,7 +6,7 @@ without the loudest scene must still be significant. One leaf in one frame is no
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
@@ -29,15 +29,24 @@ class EvidenceParams:
     """What counts as dirt. Significances are in standard deviations of what clean glass shows.
 
     `seed` starts a particle, `grow` bounds it, both over the whole group; `without_loudest` is what its brightest
-    spot must reach without the scene that speaks loudest. `min_area_px`: smaller spots are noise. `most_share`: a map
-    that claims more of the glass than this is not believed, and nothing is repaired.
+    spot must reach without the scene that speaks loudest. `run_surplus` is added to the three where only a run of the
+    frames is asked. `min_area_px`: smaller spots are noise. `most_share`: a map that claims more of the glass than this
+    is not believed, and nothing is repaired.
     """
 
     seed: Annotated[float, Interval(ge=1.0, le=20.0)] = 3.0
     grow: Annotated[float, Interval(ge=0.5, le=20.0)] = 1.8
     without_loudest: Annotated[float, Interval(ge=0.0, le=20.0)] = 1.2
+    run_surplus: Annotated[float, Interval(ge=0.0, le=20.0)] = 0.8
     min_area_px: Annotated[int, Interval(ge=1, le=1000)] = 5
     most_share: Annotated[float, Interval(gt=0.0, le=1.0)] = 0.15
+
+    @property
+    def of_a_run(self) -> EvidenceParams:
+        """What counts as dirt where only a run of frames is asked: there are many, and chance has a go at each."""
+        surplus = self.run_surplus
+        seed, grow, rest = self.seed + surplus, self.grow + surplus, self.without_loudest + surplus
+        return replace(self, seed=seed, grow=grow, without_loudest=rest)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +59,21 @@ class Evidence:
     significance: Plane
     without_loudest: Plane
     density: Plane
+
+
+def runs(scenes: int) -> list[tuple[int, int]]:
+    """Runs of scenes to ask for dirt, each as its first and one past its last: all of 0..`scenes` - 1, then parts.
+
+    What fell late, or went early, stands out most among the frames in which it lay. Halves of all are asked, halves of
+    these and so on, down to two scenes, each run overlapping the next by half.
+    """
+    found = [(0, scenes)]
+    length = scenes
+    while length > 2:
+        length = (length + 1) // 2
+        starts = {*range(0, scenes - length, max(length // 2, 1)), scenes - length}
+        found += [(start, start + length) for start in sorted(starts)]
+    return found
 
 
 def gather(
@@ -105,6 +129,8 @@ def _gather(
 
 def suspects(evidence: Evidence, params: EvidenceParams, margin_px: int) -> Mask:
     """Where dirt may lie: spots over `grow` that reach `seed` somewhere, holes closed, widened by `margin_px`."""
+    if not (evidence.significance > params.seed).any():
+        return np.zeros(evidence.significance.shape, np.bool_)
     labels, count = ndimage.label(evidence.significance > params.grow, TOUCHING)
     good = np.zeros(count + 1, np.bool_)
     good[1:] = peaks(evidence.significance, labels, count) > params.seed

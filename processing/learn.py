@@ -16,7 +16,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from .estimate import Dirt, SecondLook, estimate
-from .evidence import EvidenceParams, gather, suspects
+from .evidence import EvidenceParams, gather, runs, suspects
 from .fill import fill
 from .fingerprint import CELL_PX
 from .image import in_order
@@ -170,14 +170,36 @@ def _learn_tile(witnesses: Sequence[Witness], fixed: Mask, params: LearnParams, 
     residuals, known = (np.stack(planes) for planes in zip(*(align(one, tile) for one in witnesses), strict=True))
     scenes = np.array([witness.scene for witness in witnesses])
     busy = _textures(residuals, known, params.residual)
-    by_scene = np.argsort(scenes, kind="stable")
-    evidence = gather(residuals[by_scene], busy[by_scene], known[by_scene], scenes[by_scene])
-    margin_px = round(params.residual.background_px / 4)  # how far the soft rim of a particle is followed
-    mask = suspects(evidence, params.evidence, margin_px) & ~_spread(fixed, tile)
+    mask, density = _suspected(residuals, busy, known, scenes, params)
+    mask &= ~_spread(fixed, tile)
     if not mask[tile.inner].any():
         return None
     look = look_again(residuals, known, scenes, mask, params.residual)
-    return estimate(look, evidence.density[mask], params.lives)
+    return estimate(look, density[mask], params.lives)
+
+
+def _suspected(
+    residuals: Frames,
+    busy: Frames,
+    known: npt.NDArray[np.bool_],
+    scenes: npt.NDArray[np.int64],
+    params: LearnParams,
+) -> tuple[Mask, Plane]:
+    """Where all scenes, or a run of them, suspect dirt, and its density at first sight, both (rows, columns)."""
+    margin_px = round(params.residual.background_px / 4)  # how far the soft rim of a particle is followed
+    by_scene = np.argsort(scenes, kind="stable")
+    ordered = scenes[by_scene]
+    mask = np.zeros(residuals.shape[1:], np.bool_)
+    density = np.zeros(residuals.shape[1:], np.float32)
+    count = int(ordered[-1]) + 1
+    for first, stop in runs(count):
+        asked = by_scene[(ordered >= first) & (ordered < stop)]
+        evidence = gather(residuals[asked], busy[asked], known[asked], scenes[asked] - first)
+        needed = params.evidence if stop - first == count else params.evidence.of_a_run
+        found = suspects(evidence, needed, margin_px) & ~mask
+        density[found] = evidence.density[found]
+        mask |= found
+    return mask, density
 
 
 def look_again(

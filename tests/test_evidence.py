@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from dustwatch.processing import evidence as module
-from dustwatch.processing.evidence import Evidence, EvidenceParams, gather, suspects
+from dustwatch.processing.evidence import Evidence, EvidenceParams, gather, runs, suspects
 from tests import naive
 
 PARAMS = EvidenceParams()
@@ -121,3 +121,23 @@ def test_spots_need_a_seed_and_an_area_and_have_no_holes() -> None:
 
 def test_no_evidence_no_suspects() -> None:
     assert not suspects(planes(np.zeros((5, 5))), PARAMS, MARGIN_PX).any()
+
+
+@given(scenes=st.integers(2, 40))
+def test_every_few_scenes_in_a_row_have_a_run_that_is_mostly_theirs(scenes: int) -> None:
+    asked = runs(scenes)
+    assert asked[0] == (0, scenes)
+    assert len(set(asked)) == len(asked)
+    assert all(0 <= first < stop <= scenes and stop - first >= 2 for first, stop in asked)
+    for first in range(scenes):
+        for stop in range(first + 2, scenes + 1):
+            inside = max((b - a for a, b in asked if first <= a and b <= stop), default=0)
+            assert inside >= 2
+            assert inside >= (stop - first) / 4
+
+
+def test_a_run_must_be_surer_than_all_frames_together() -> None:
+    stricter = PARAMS.of_a_run
+    for name in ("seed", "grow", "without_loudest"):
+        assert getattr(stricter, name) == pytest.approx(getattr(PARAMS, name) + PARAMS.run_surplus)
+    assert stricter.min_area_px == PARAMS.min_area_px
