@@ -67,18 +67,27 @@ def amplitude(
 ) -> npt.NDArray[np.float64]:
     """How dense each particle is, as a multiple of `shape` (pixels), if it need not be there in every frame.
 
-    The level, out of those that single frames suggest, at which each frame shows either it or nothing: (particles).
+    The level, out of those that single frames suggest, at which the frames of one run show it most clearly and the
+    others show nothing: (particles).
     """
     norm = np.maximum(np.bincount(labels, shape**2, minlength=count), 1e-12)
     levels = _sums(missing * shape, labels, count) / norm
     best, chosen = np.full(count, -np.inf), np.zeros(count)
     for level in np.maximum(levels, 0.0):
         ratio = odds(missing, (level[labels] * shape).astype(np.float32), deviation, labels, count)
-        # Up to a constant, the likelihood of "there or not, equally likely" summed over frames.
-        total = np.logaddexp(ratio, 0.0).sum(axis=0)
+        total = _best_run(ratio)
         better = total > best
         best[better], chosen[better] = total[better], level[better]
     return chosen
+
+
+def _best_run(ratios: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The largest sum of `ratios` (frames, particles) over frames in a row: (particles), 0 if all are negative."""
+    best = here = np.zeros(ratios.shape[1])
+    for ratio in ratios:
+        here = np.maximum(here + ratio, 0.0)
+        best = np.maximum(best, here)
+    return best
 
 
 def lives(ratios: npt.NDArray[np.float64], params: LifeParams) -> Mask:

@@ -1,7 +1,7 @@
 """The map of a glass, learnt from imagined and from simulated frames."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -147,11 +147,13 @@ def test_clean_glass_gives_an_empty_map(tmp_path: Path) -> None:
     assert not any(whole(plane).any() for plane in (found.density, found.doubt, found.lives))
 
 
-def imagined(folder: Path, there: Sequence[bool], shape: tuple[int, int] = (96, 128)) -> list[Witness]:
-    """Grainy frames with two spots of .3 D: the left one always, the right one in the frames where it is `there`."""
+def imagined(
+    folder: Path, there: Sequence[bool], shape: tuple[int, int] = (96, 128), depth: float = 0.3
+) -> list[Witness]:
+    """Grainy frames with two spots, `depth` D: the left one always, the right one in the frames where it is `there`."""
     rng = np.random.default_rng(4)
     y, x = np.mgrid[: shape[0], : shape[1]]
-    always, sometimes = (0.3 * np.exp(-((y - 48) ** 2 + (x - left) ** 2) / (2 * 2.5**2)) for left in (32, 96))
+    always, sometimes = (depth * np.exp(-((y - 48) ** 2 + (x - left) ** 2) / (2 * 2.5**2)) for left in (32, 96))
     found = []
     for k, shown in enumerate(there):
         film = 0.5 + ndimage.gaussian_filter(rng.normal(0, 0.03, shape), 0.7)
@@ -167,6 +169,13 @@ def test_a_life_has_a_bit_for_every_frame(tmp_path: Path) -> None:
     assert lives[48, 96] == 2**32 - 2**20
     density = whole(found.density)[48, [32, 96]] * DENSITY_STEP_D
     np.testing.assert_allclose(density, 0.3, atol=0.03)
+
+
+def test_what_fell_late_is_found_among_the_frames_in_which_it_lay(tmp_path: Path) -> None:
+    witnesses = imagined(tmp_path, [False] * 29 + [True] * 3, depth=0.1)
+    assert whole(learnt(witnesses, tmp_path / "map").lives)[48, 96] == 7 << 29
+    all_or_none = replace(PARAMS, evidence=replace(PARAMS.evidence, run_surplus=20.0))
+    assert whole(learnt(witnesses, tmp_path / "map", params=all_or_none).lives)[48, 96] == 0
 
 
 def test_what_only_one_frame_shows_is_left_alone(tmp_path: Path) -> None:
