@@ -98,6 +98,16 @@ def test_the_amplitude_is_that_of_the_frames_in_which_it_shows(seed: int, level:
     np.testing.assert_allclose(found, level, rtol=0.12)
 
 
+@given(seed=seeds)
+def test_what_lay_in_a_few_of_many_frames_keeps_its_amplitude(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    there = np.zeros((32, 3), np.bool_)
+    there[-3:, 0] = there[:3, 1] = there[14:17, 2] = True
+    missing, template, deviation, labels = dirty(rng, there, noise=0.04)
+    found = amplitude(missing, (template / np.float32(3.0)).astype(np.float32), deviation, labels, 3)
+    np.testing.assert_allclose(found, 3.0, rtol=0.25)
+
+
 def test_the_amplitude_is_never_negative() -> None:
     labels = np.zeros(5, np.intp)
     missing, deviation = np.full((3, 5), -0.1, np.float32), np.full((3, 5), 0.02, np.float32)
