@@ -39,11 +39,13 @@ Values = npt.NDArray[np.float32]
 class SecondLook:
     """What the frames show under the `mask` (rows, columns) of suspected dirt.
 
+    `parts` (rows, columns) tells apart, by any numbers, what lies side by side in the mask without being one particle.
     `missing` (frames, pixels) is the density in D that stands out over the film guessed there, `deviation` the error of
     that guess, `seen` where the frame shows anything at all; `scenes` (frames) numbers the scenes.
     """
 
     mask: Mask
+    parts: npt.NDArray[np.uint8]
     missing: Samples
     deviation: Samples
     seen: Mask
@@ -51,9 +53,13 @@ class SecondLook:
 
     @property
     def particles(self) -> tuple[npt.NDArray[np.intp], int]:
-        """The connected places of the mask: the number of each pixel's place, (pixels), and how many there are."""
-        labels, count = ndimage.label(self.mask, TOUCHING)
-        return labels[self.mask].astype(np.intp) - 1, count
+        """The connected places of each part: the number of each pixel's place, (pixels), and how many there are."""
+        labels, count = np.zeros(self.mask.shape, np.intp), 0
+        for part in np.unique(self.parts[self.mask]):
+            own, more = ndimage.label(self.mask & (self.parts == part), TOUCHING)
+            labels[own > 0] = own[own > 0] + count
+            count += more
+        return labels[self.mask] - 1, count
 
     @property
     def error(self) -> Samples:

@@ -170,11 +170,11 @@ def _learn_tile(witnesses: Sequence[Witness], fixed: Mask, params: LearnParams, 
     residuals, known = (np.stack(planes) for planes in zip(*(align(one, tile) for one in witnesses), strict=True))
     scenes = np.array([witness.scene for witness in witnesses])
     busy = _textures(residuals, known, params.residual)
-    mask, density = _suspected(residuals, busy, known, scenes, params)
-    mask &= ~_spread(fixed, tile)
+    parts, density = _suspected(residuals, busy, known, scenes, params)
+    mask = (parts > 0) & ~_spread(fixed, tile)
     if not mask[tile.inner].any():
         return None
-    look = look_again(residuals, known, scenes, mask, params.residual)
+    look = replace(look_again(residuals, known, scenes, mask, params.residual), parts=parts)
     return estimate(look, density[mask], params.lives)
 
 
@@ -184,22 +184,22 @@ def _suspected(
     known: npt.NDArray[np.bool_],
     scenes: npt.NDArray[np.int64],
     params: LearnParams,
-) -> tuple[Mask, Plane]:
-    """Where all scenes, or a run of them, suspect dirt, and its density at first sight, both (rows, columns)."""
+) -> tuple[npt.NDArray[np.uint8], Plane]:
+    """By which run of scenes, from 1, dirt is suspected, 0 where by none, and its density, both (rows, columns)."""
     margin_px = round(params.residual.background_px / 4)  # how far the soft rim of a particle is followed
     by_scene = np.argsort(scenes, kind="stable")
     ordered = scenes[by_scene]
-    mask = np.zeros(residuals.shape[1:], np.bool_)
+    parts = np.zeros(residuals.shape[1:], np.uint8)
     density = np.zeros(residuals.shape[1:], np.float32)
     count = int(ordered[-1]) + 1
-    for first, stop in runs(count):
+    for number, (first, stop) in enumerate(runs(count), start=1):
         asked = by_scene[(ordered >= first) & (ordered < stop)]
         evidence = gather(residuals[asked], busy[asked], known[asked], scenes[asked] - first)
         needed = params.evidence if stop - first == count else params.evidence.of_a_run
-        found = suspects(evidence, needed, margin_px) & ~mask
+        found = suspects(evidence, needed, margin_px) & (parts == 0)
         density[found] = evidence.density[found]
-        mask |= found
-    return mask, density
+        parts[found] = number
+    return parts, density
 
 
 def look_again(
@@ -208,6 +208,7 @@ def look_again(
     """What aligned frames, as `align` gives each, show under `mask` if the film there is guessed from around it."""
     return SecondLook(
         mask,
+        mask.astype(np.uint8),
         missing=(residuals - fill(residuals, mask))[:, mask],
         deviation=_textures(residuals, known & ~mask, params)[:, mask],
         seen=_clear_of_unknown(known)[:, mask],

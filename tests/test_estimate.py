@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy import ndimage
@@ -22,6 +24,7 @@ def look(density: np.ndarray, there: np.ndarray, noise: float = 0.01, scenes: np
     film = RNG.normal(0, noise, (FRAMES, mask.sum())).astype(np.float32)
     return SecondLook(
         mask,
+        mask.astype(np.uint8),
         missing=(density[mask] * there[:, None] + film).astype(np.float32),
         deviation=np.full(film.shape, noise, np.float32),
         seen=np.ones(film.shape, np.bool_),
@@ -81,3 +84,12 @@ def test_doubt_grows_with_noise() -> None:
     assert second is not None
     inside = density > 0.1
     assert second.doubt[inside].mean() > 2 * first.doubt[inside].mean()
+
+
+def test_parts_that_touch_are_particles_of_their_own() -> None:
+    shown = look(blob(0.3), np.ones(FRAMES))
+    parts = shown.parts.copy()
+    parts[:, parts.shape[1] // 2 :] *= 2
+    label, count = replace(shown, parts=parts).particles
+    assert count == 2
+    np.testing.assert_array_equal(label + 1, parts[shown.mask])
