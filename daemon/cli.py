@@ -69,6 +69,17 @@ def cli() -> None:
     """  # noqa: D301  (click's mark for "do not wrap" is the backspace character itself)
 
 
+_PROFILE = click.option(
+    "--profile",
+    "profile_name",
+    default="generic-negative",
+    show_default=True,
+    metavar="NAME",
+    help="What the scans hold.",
+)
+_THREADS = click.option("--threads", type=click.IntRange(1), metavar="N", help="Default: as many as there are cores.")
+
+
 @cli.command("clean")
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option(
@@ -79,15 +90,8 @@ def cli() -> None:
     type=click.Path(path_type=Path),
     help="Where the cleaned frames go.",
 )
-@click.option(
-    "--profile",
-    "profile_name",
-    default="generic-negative",
-    show_default=True,
-    metavar="NAME",
-    help="What the scans hold.",
-)
-@click.option("--threads", type=click.IntRange(1), metavar="N", help="Default: as many as there are cores.")
+@_PROFILE
+@_THREADS
 @click.option(
     "--json",
     "report",
@@ -130,16 +134,9 @@ def clean_command(
 @cli.command("watch")
 @click.argument("input_", metavar="IN", type=click.Path(path_type=Path))
 @click.argument("output", metavar="OUT", type=click.Path(path_type=Path))
-@click.option(
-    "--profile",
-    "profile_name",
-    default="generic-negative",
-    show_default=True,
-    metavar="NAME",
-    help="What the scans hold.",
-)
+@_PROFILE
 @click.option("--state", metavar="DIR", type=click.Path(path_type=Path), help="Where it keeps what it knows.")
-@click.option("--threads", type=click.IntRange(1), metavar="N", help="Default: as many as there are cores.")
+@_THREADS
 @click.option(
     "--still",
     type=_FloatRange(0.1, 3600),
@@ -233,7 +230,7 @@ def status_command(state: Path | None, as_json_: bool) -> None:
 )
 @click.option("--frames", type=click.IntRange(2), default=16, show_default=True, metavar="N")
 @click.option("--megapixels", type=_FloatRange(0.5, 100), default=6.0, show_default=True, help="Size of a frame.")
-@click.option("--threads", type=click.IntRange(1), metavar="N", help="Default: as many as there are cores.")
+@_THREADS
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Another seed, another roll.")
 def demo_command(output: Path, frames: int, megapixels: float, threads: int | None, seed: int) -> None:
     """Scan a roll on dirty glass into a watched folder, and show what became of it.

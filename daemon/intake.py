@@ -107,9 +107,10 @@ def forget(frames: Sequence[Frame]) -> None:
 def is_same(arrival: Arrival, stamp: Stamp) -> bool:
     """Whether a file is still there, and as it was."""
     try:
-        return Stamp.of(arrival.path.stat()) == stamp
-    except OSError:
+        require_same(arrival, stamp)
+    except FrameError:
         return False
+    return True
 
 
 def require_same(arrival: Arrival, stamp: Stamp) -> None:

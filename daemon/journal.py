@@ -78,7 +78,6 @@ CREATE TABLE IF NOT EXISTS troubles (
 ) WITHOUT ROWID;
 
 CREATE TABLE IF NOT EXISTS events (at REAL NOT NULL, name BLOB NOT NULL, event TEXT NOT NULL, detail TEXT NOT NULL);
-CREATE INDEX IF NOT EXISTS events_name ON events (name);
 """
 
 

@@ -37,14 +37,13 @@ Values = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class SecondLook:
-    """What the frames show under the `mask` (rows, columns) of suspected dirt.
+    """What the frames show where dirt is suspected: where `parts` (rows, columns) is not 0.
 
-    `parts` (rows, columns) tells apart, by any numbers, what lies side by side in the mask without being one particle.
+    Its numbers tell apart what may lie side by side without being one particle. The others are of those pixels:
     `missing` (frames, pixels) is the density in D that stands out over the film guessed there, `deviation` the error of
     that guess, `seen` where the frame shows anything at all; `scenes` (frames) numbers the scenes.
     """
 
-    mask: Mask
     parts: npt.NDArray[np.uint8]
     missing: Samples
     deviation: Samples
@@ -52,11 +51,16 @@ class SecondLook:
     scenes: npt.NDArray[np.int64]
 
     @property
+    def mask(self) -> Mask:
+        """Where dirt is suspected, (rows, columns)."""
+        return self.parts > 0
+
+    @property
     def particles(self) -> tuple[npt.NDArray[np.intp], int]:
         """The connected places of each part: the number of each pixel's place, (pixels), and how many there are."""
-        labels, count = np.zeros(self.mask.shape, np.intp), 0
+        labels, count = np.zeros(self.parts.shape, np.intp), 0
         for part in np.unique(self.parts[self.mask]):
-            own, more = ndimage.label(self.mask & (self.parts == part), TOUCHING)
+            own, more = ndimage.label(self.parts == part, TOUCHING)
             labels[own > 0] = own[own > 0] + count
             count += more
         return labels[self.mask] - 1, count

@@ -171,11 +171,11 @@ def _learn_tile(witnesses: Sequence[Witness], fixed: Mask, params: LearnParams, 
     scenes = np.array([witness.scene for witness in witnesses])
     busy = _textures(residuals, known, params.residual)
     parts, density = _suspected(residuals, busy, known, scenes, params)
-    mask = (parts > 0) & ~_spread(fixed, tile)
-    if not mask[tile.inner].any():
+    parts[_spread(fixed, tile)] = 0
+    if not parts[tile.inner].any():
         return None
-    look = replace(look_again(residuals, known, scenes, mask, params.residual), parts=parts)
-    return estimate(look, density[mask], params.lives)
+    look = look_again(residuals, known, scenes, parts, params.residual)
+    return estimate(look, density[look.mask], params.lives)
 
 
 def _suspected(
@@ -203,12 +203,16 @@ def _suspected(
 
 
 def look_again(
-    residuals: Frames, known: npt.NDArray[np.bool_], scenes: npt.NDArray[np.int64], mask: Mask, params: ResidualParams
+    residuals: Frames,
+    known: npt.NDArray[np.bool_],
+    scenes: npt.NDArray[np.int64],
+    parts: npt.NDArray[np.uint8],
+    params: ResidualParams,
 ) -> SecondLook:
-    """What aligned frames, as `align` gives each, show under `mask` if the film there is guessed from around it."""
+    """What aligned frames, as `align` gives each, show where `parts` is not 0 if the film there is guessed."""
+    mask = parts > 0
     return SecondLook(
-        mask,
-        mask.astype(np.uint8),
+        parts,
         missing=(residuals - fill(residuals, mask))[:, mask],
         deviation=_textures(residuals, known & ~mask, params)[:, mask],
         seen=_clear_of_unknown(known)[:, mask],

@@ -83,7 +83,7 @@ def _present_in_tile(
     if not mask[tile.inner].any():
         return None
     stands_out, known = align(frame, tile)
-    look = look_again(stands_out[None], known[None], np.zeros(1, np.int64), mask, residual)
+    look = look_again(stands_out[None], known[None], np.zeros(1, np.int64), mask.astype(np.uint8), residual)
     template = glass.density.read(*window)[mask].astype(np.float32) * np.float32(DENSITY_STEP_D)
     label, count = look.particles
     (ratios,) = odds(look.missing, template, look.error, label, count)

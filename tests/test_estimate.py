@@ -23,7 +23,6 @@ def look(density: np.ndarray, there: np.ndarray, noise: float = 0.01, scenes: np
     mask = ndimage.binary_dilation(density > 0.005, iterations=3)
     film = RNG.normal(0, noise, (FRAMES, mask.sum())).astype(np.float32)
     return SecondLook(
-        mask,
         mask.astype(np.uint8),
         missing=(density[mask] * there[:, None] + film).astype(np.float32),
         deviation=np.full(film.shape, noise, np.float32),
