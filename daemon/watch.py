@@ -431,8 +431,9 @@ class Watch:
                 self._leave(entry, state)
             return
         if not is_same(arrival, entry.stamp):
-            self._journal.set_state(entry.number, "gone")
-            _log.info("%s: is not there as it was; its frame stays as it is", arrival.shown)
+            with self._journal.transaction():
+                self._journal.set_state(entry.number, "gone")
+                self._tell_gone(arrival, "is not there as it was; its frame stays as it is")
             return
         run = self._journal.run(str(entry.wanted))
         # Another frame of the same content that lies alone as well may have put its run in the place of this one's.
@@ -474,6 +475,10 @@ class Watch:
             self._journal.tell(self._clock(), entry.name, "left", what)
         _log.info("%s: %s, and is left so", picture, what)
 
+    def _tell_gone(self, arrival: Arrival, what: str) -> None:
+        self._journal.tell(self._clock(), arrival.relative, "gone", what)
+        _log.info("%s: %s", arrival.shown, what)
+
     def _learn(self, run: Run) -> Known | None:
         """What is known of the glass of a run; None where a witness is lost, without which the journal plans anew."""
         if not run.worth_learning:
@@ -500,7 +505,7 @@ class Watch:
             with self._journal.transaction():
                 self._withdraw(number)
                 self._plan()
-            _log.info("%s: is gone, and nothing is left of what it has shown of the glass", arrival.shown)
+                self._tell_gone(arrival, "is gone, and nothing is left of what it has shown of the glass")
             return None
         frame = observe_frame(arrival, entry.sha256, self._store.codes_path(number), self._workplace)
         require_same(arrival, entry.stamp)

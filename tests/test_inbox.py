@@ -1,7 +1,6 @@
 """What one look at a folder of real files, links, pipes and forbidden folders finds, while others write and delete."""
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -26,15 +25,6 @@ def folder(tmp_path: Path) -> Path:
     folder = tmp_path / "in"
     folder.mkdir()
     return folder
-
-
-@pytest.fixture
-def public() -> Iterator[Path]:
-    """A folder that every user can reach, unlike tmp_path."""
-    folder = Path(tempfile.mkdtemp())
-    folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder)
 
 
 def make(folder: Path, *names: str) -> None:

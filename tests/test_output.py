@@ -3,10 +3,8 @@
 import hashlib
 import os
 import resource
-import shutil
 import subprocess
 import sys
-import tempfile
 import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -316,16 +314,6 @@ def test_an_original_that_is_gone_is_named_itself(output: Output, arrival: Arriv
         output.publish(arrival, lambda draft: receipt_for(arrival, draft_copy(arrival, draft)))
     assert str(caught.value).startswith(f"{arrival.path}: ")
     assert files(output) == set()
-
-
-@pytest.fixture
-def public() -> Iterator[Path]:
-    """A folder that every user can reach, unlike tmp_path."""
-    folder = Path(tempfile.mkdtemp())
-    folder.chmod(0o755)
-    yield folder
-    folder.chmod(0o755)
-    shutil.rmtree(folder)
 
 
 def test_a_folder_that_may_not_be_written_in(public: Path) -> None:

@@ -1,10 +1,8 @@
 """The service's configuration: the example is the defaults, and folders that would do harm are refused."""
 
-import shutil
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
 
@@ -40,15 +38,6 @@ def write(tmp_path: Path) -> Write:
         return file
 
     return write
-
-
-@pytest.fixture
-def public() -> Iterator[Path]:
-    """A folder that every user can reach, unlike tmp_path."""
-    folder = Path(tempfile.mkdtemp())
-    folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder)
 
 
 def problems(file: Path) -> list[str]:

@@ -2,10 +2,7 @@
 
 import os
 import random
-import shutil
 import socket
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -27,15 +24,6 @@ def scans(tmp_path: Path) -> Path:
 @pytest.fixture
 def output(tmp_path: Path) -> Path:
     return tmp_path / "clean"
-
-
-@pytest.fixture
-def public() -> Iterator[Path]:
-    """A folder that every user can reach, unlike tmp_path."""
-    folder = Path(tempfile.mkdtemp())
-    folder.chmod(0o755)
-    yield folder
-    shutil.rmtree(folder)
 
 
 def make(folder: Path, *names: str) -> None:

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count, pairwise
@@ -29,7 +30,7 @@ from dustwatch.daemon.watch import QUEUE
 from dustwatch.processing.density import Tone
 from dustwatch.processing.simulate import RollParams
 from tests.rolls import command, receipt, run, sha256, simulate, snapshot, write_tiff, write_tiffs
-from tests.watching import Daemon, blurred, drop, events, journal, watching
+from tests.watching import Daemon, blurred, drop, events, journal, running, watching
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -412,15 +413,16 @@ def test_the_log_has_one_line_for_each_event_with_the_name_of_its_file(desk: Des
     desk.until_out("logged/a.tif")
     desk.until_idle()
     form = re.compile(rf"\d{{4}}-\S+T\S+ (INFO|WARNING) ({re.escape(str(desk.scans))}(?:/.+?)?): \S.*")
-    told = [form.fullmatch(line) for line in desk.daemon.lines]
-    assert all(told), desk.daemon.lines
-    named = [match[2] for match in told if match is not None]
+
+    def all_is_said() -> bool:
+        told = [form.fullmatch(line) for line in desk.daemon.lines]
+        assert all(told), desk.daemon.lines
+        said = Counter(match[2] for match in told if match is not None)
+        happened = Counter(logged(desk.scans / one.name) for one in events(desk.daemon.state))
+        return all(said[name] == times for name, times in happened.items())
+
     assert {event for event, _ in desk.told("logged/a.tif")} == {"retry", "arrived", "unchanged"}
-    history = events(desk.daemon.state)
-    for name in {one.name for one in history}:
-        gone = sum(": is gone; " in line for line in desk.lines(name))
-        happened = sum(one.name == name for one in history)
-        assert named.count(logged(desk.scans / name)) == happened + gone, desk.lines(name)
+    desk.daemon.until(all_is_said)
 
 
 # --- many files ---------------------------------------------------------------------------------------------
@@ -520,25 +522,22 @@ state: state
 """
 
 
-@pytest.fixture(scope="module")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    place = tmp_path_factory.mktemp("service")
+@contextmanager
+def serving(place: Path) -> Iterator[Service]:
+    """Have the two folders below `place` served, until SIGTERM ends that with 0."""
     for folder in ("negatives", "slides"):
         (place / folder).mkdir()
     (place / "config.yaml").write_text(CONFIG)
-    with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(command("run", "--config", place / "config.yaml"), stdout=log, stderr=log)
-        daemon = Daemon(process, place / "nowhere", place / "state", log)
-        try:
-            daemon.until_said(f"{place / 'slides'}: watched")
-            yield Service(daemon, place)
-            assert daemon.end() == 0, daemon.lines
-        finally:
-            process.kill()
-            process.wait()
-        said = "\n".join(daemon.lines)
-        assert "Traceback" not in said, said
-        assert "unexpected fault" not in said, said
+    with running(command("run", "--config", place / "config.yaml"), place / "nowhere", place / "state") as daemon:
+        daemon.until_said(f"{place / 'slides'}: watched")
+        yield Service(daemon, place)
+        assert daemon.end() == 0, daemon.lines
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with serving(tmp_path_factory.mktemp("service")) as service:
+        yield service
 
 
 def test_each_folder_is_cleaned_with_its_own_profile(service: Service, tmp_path: Path) -> None:
@@ -556,27 +555,19 @@ def test_each_folder_is_cleaned_with_its_own_profile(service: Service, tmp_path:
 
 
 def test_an_output_folder_in_which_another_run_writes_is_waited_for(tmp_path: Path) -> None:
-    (tmp_path / "negatives").mkdir()
-    (tmp_path / "slides").mkdir()
-    (tmp_path / "config.yaml").write_text(CONFIG)
-    with ExitStack() as other, tempfile.TemporaryFile() as log:
-        other.enter_context(Output(tmp_path / "slides-clean").occupied())
-        process = subprocess.Popen(command("run", "--config", tmp_path / "config.yaml"), stdout=log, stderr=log)
-        service = Service(Daemon(process, tmp_path / "nowhere", tmp_path / "state", log), tmp_path)
-        try:
-            busy = f"{tmp_path / 'slides-clean'}: another run is writing in this folder"
+    output = tmp_path / "slides-clean"
+    with ExitStack() as other:
+        other.enter_context(Output(output).occupied())
+        with serving(tmp_path) as service:
+            busy = f"{output}: another run is writing in this folder"
             service.daemon.until_said(busy)
             service.drop("negatives", "one.tif", 50)
             service.drop("slides", "two.tif", 51)
             service.until_out("negatives", "one.tif")
-            assert not (tmp_path / "slides-clean" / "two.tif").exists()
+            assert not (output / "two.tif").exists()
             other.close()
             service.until_out("slides", "two.tif")
             assert service.said(busy) == 1
-            assert service.daemon.end() == 0
-        finally:
-            process.kill()
-            process.wait()
 
 
 def test_where_there_are_no_events_the_folder_is_looked_at(service: Service) -> None:

@@ -54,31 +54,12 @@ def until_published(daemon: Daemon, count: int) -> None:
 # --- ended hundreds of times --------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Survivor:
-    """What was left in the end of a watch that was ended again and again."""
-
-    folder: Path
-
-    @property
-    def scans(self) -> Path:
-        return self.folder / "scans"
-
-    @property
-    def output(self) -> Path:
-        return self.folder / "clean"
-
-    @property
-    def state(self) -> Path:
-        return self.folder / "state"
-
-
 @pytest.fixture(
     scope="module",
     params=[(signal.SIGKILL, 24, 200), (signal.SIGTERM, 8, 40)],
     ids=lambda how: how[0].name,
 )
-def survivor(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Survivor:
+def survivor(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Place:
     """Lives are looked at one by one there; see `tests.victim`."""
     how, count, ends = request.param
     folder = tmp_path_factory.mktemp(how.name)
@@ -89,16 +70,16 @@ def survivor(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     done = subprocess.run(victim, capture_output=True, text=True, check=False, cwd=ROOT)
     assert done.returncode == 0, f"{' '.join(victim)}\n{done.stderr}"
     assert how is signal.SIGTERM or int(done.stdout) > ends / 10  # it was at work
-    return Survivor(folder)
+    return Place(folder)
 
 
-def test_what_comes_out_is_what_comes_out_undisturbed_and_what_clean_makes(survivor: Survivor) -> None:
+def test_what_comes_out_is_what_comes_out_undisturbed_and_what_clean_makes(survivor: Place) -> None:
     assert snapshot(survivor.output) == snapshot(survivor.folder / "undisturbed")
     clean(survivor.scans, survivor.folder / "expected")
     assert snapshot(survivor.output) == snapshot(survivor.folder / "expected")
 
 
-def test_nothing_is_published_twice(survivor: Survivor) -> None:
+def test_nothing_is_published_twice(survivor: Place) -> None:
     told = events(survivor.state)
     assert {one.event for one in told} <= {"arrived", *PUBLISHED}
     for name in {one.name for one in told}:
@@ -107,7 +88,7 @@ def test_nothing_is_published_twice(survivor: Survivor) -> None:
         assert len({learnt for _, _, learnt in revisions}) == len(revisions) > 1
 
 
-def test_every_frame_was_taken_in_once_and_is_one_witness(survivor: Survivor) -> None:
+def test_every_frame_was_taken_in_once_and_is_one_witness(survivor: Place) -> None:
     names = [(os.fsencode(path.name),) for path in sorted((survivor.folder / "made").iterdir())]
     assert journal(survivor.state, "SELECT name FROM frames ORDER BY number") == names
     assert sorted(one.name for one in events(survivor.state) if one.event == "arrived") == [
@@ -121,7 +102,7 @@ def test_every_frame_was_taken_in_once_and_is_one_witness(survivor: Survivor) ->
         assert len(set(witnesses)) == len(witnesses)
 
 
-def test_nothing_unfinished_is_left(survivor: Survivor) -> None:
+def test_nothing_unfinished_is_left(survivor: Place) -> None:
     assert Inspector(survivor.scans, survivor.output, survivor.state).unfinished() == []
     (kept,) = survivor.state.iterdir()
     reading = {"journal.sqlite-wal", "journal.sqlite-shm"}  # as these tests do
@@ -130,7 +111,7 @@ def test_nothing_unfinished_is_left(survivor: Survivor) -> None:
     assert {path.name for path in survivor.output.iterdir() if path.suffix != ".tif"} == {"receipts"}
 
 
-def test_the_originals_are_as_they_were(survivor: Survivor) -> None:
+def test_the_originals_are_as_they_were(survivor: Place) -> None:
     assert snapshot(survivor.scans) == snapshot(survivor.folder / "made")
     for path in (survivor.folder / "made").iterdir():
         assert (survivor.scans / path.name).stat().st_mtime_ns == path.stat().st_mtime_ns

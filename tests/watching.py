@@ -21,7 +21,7 @@ from dustwatch.daemon.inbox import look
 from tests.rolls import command
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from dustwatch.processing.arrays import Planes
     from dustwatch.processing.simulate import Scene
@@ -80,14 +80,13 @@ class Daemon:
 
 
 @contextmanager
-def watching(
-    scans: Path, output: Path, state: Path, *options: str | Path, before: Callable[[], None] | None = None
+def running(
+    arguments: Sequence[str], scans: Path, state: Path, before: Callable[[], None] | None = None
 ) -> Iterator[Daemon]:
-    """Run ``dustwatch watch``, `QUICK` unless `options` say otherwise; at the end SIGTERM must end it with 0.
+    """Run a command that watches `scans`; at the end SIGTERM must end it with 0.
 
     `before` is called in the new process before it becomes dustwatch. If it has ended before, that is all right.
     """
-    arguments = command("watch", scans, output, "--state", state, *QUICK, *options)
     with tempfile.TemporaryFile() as log:
         process = subprocess.Popen(arguments, stdout=log, stderr=log, preexec_fn=before)
         daemon = Daemon(process, scans, state, log)
@@ -101,6 +100,16 @@ def watching(
         said = "\n".join(daemon.lines)
         assert "Traceback" not in said, said
         assert "unexpected fault" not in said, said
+
+
+@contextmanager
+def watching(
+    scans: Path, output: Path, state: Path, *options: str | Path, before: Callable[[], None] | None = None
+) -> Iterator[Daemon]:
+    """Run ``dustwatch watch`` as `running` does, `QUICK` unless `options` say otherwise."""
+    arguments = command("watch", scans, output, "--state", state, *QUICK, *options)
+    with running(arguments, scans, state, before) as daemon:
+        yield daemon
 
 
 def drop(files: Iterable[Path], folder: Path) -> None:
@@ -129,12 +138,21 @@ def blurred(seed: int) -> Scene:
 
 def journal(state: Path, query: str, *values: object) -> list[tuple[Any, ...]]:
     """Ask the journal of the one folder that is watched with this state folder; nothing if there is none yet."""
+    with _reading(state) as db:
+        return db.execute(query, values).fetchall() if db else []
+
+
+@contextmanager
+def _reading(state: Path) -> Iterator[sqlite3.Connection | None]:
+    """The journal of the one folder that is watched with this state folder, as it is now; None if there is none yet."""
     files = list(state.glob("*/journal.sqlite"))
     if not files:
-        return []
+        yield None
+        return
     (file,) = files
-    with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True, timeout=30)) as db:
-        return db.execute(query, values).fetchall()
+    with closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True, timeout=30, isolation_level=None)) as db:
+        db.execute("BEGIN")
+        yield db
 
 
 def events(state: Path) -> list[Event]:
@@ -147,23 +165,25 @@ def settled(state: Path) -> bool:
     """Whether the journal says that nothing is left to do: every picture is a frame or put aside for good, all frames
     are cleaned as they are to be, and all glasses are closed.
     """
-    try:
-        folder = journal(state, "SELECT value FROM about WHERE name = 'input'")
-        known = journal(state, "SELECT name, size, mtime_ns, inode FROM frames")
-        aside = journal(state, "SELECT name, size, mtime_ns, inode FROM troubles WHERE retry_at IS NULL")
-        waiting = journal(state, "SELECT name FROM to_do WHERE name NOT IN (SELECT name FROM troubles)")
-        trying = journal(state, "SELECT name FROM troubles WHERE retry_at IS NOT NULL")
-        open_ = journal(
-            state,
-            "SELECT max(frame) FROM members WHERE fold = 'upright' GROUP BY first "
-            "HAVING max(frame) NOT IN (SELECT last FROM closings)",
-        )
-    except sqlite3.OperationalError:  # it is being made
-        return False
+    with _reading(state) as db:
+        if db is None:
+            return False
+        try:
+            folder = db.execute("SELECT value FROM about WHERE name = 'input'").fetchone()
+            known = db.execute("SELECT name, size, mtime_ns, inode FROM frames").fetchall()
+            aside = db.execute("SELECT name, size, mtime_ns, inode FROM troubles WHERE retry_at IS NULL").fetchall()
+            waiting = db.execute("SELECT name FROM to_do WHERE name NOT IN (SELECT name FROM troubles)").fetchone()
+            trying = db.execute("SELECT name FROM troubles WHERE retry_at IS NOT NULL").fetchone()
+            open_ = db.execute(
+                "SELECT max(frame) FROM members WHERE fold = 'upright' GROUP BY first "
+                "HAVING max(frame) NOT IN (SELECT last FROM closings)"
+            ).fetchone()
+        except sqlite3.OperationalError:  # it is being made
+            return False
     if not folder or waiting or trying or open_:
         return False
     seen = {
         (os.fsencode(one.arrival.relative), one.stamp.size, one.stamp.mtime_ns, one.stamp.inode)
-        for one in look(Path(folder[0][0])).sightings
+        for one in look(Path(folder[0])).sightings
     }
     return seen <= {*known, *aside}
