@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version
 from pathlib import PurePath, PurePosixPath
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
+from annotated_types import Interval
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from ..processing.defects import Defect  # noqa: TC001 - pydantic reads the annotation
@@ -79,8 +80,8 @@ class Receipt:
     """What was done to a frame: the content of ``receipts/<name>.json``. Numbers are Python's own.
 
     `map_sha256` stands for the glass and the frames from which its map was learnt, `profile_sha256` for the profile's
-    values; `offset_px` is (rows, columns). With `reencoded` the picture is a JPEG that was repaired, and its
-    untouched pixels may differ from the original's by rounding.
+    values; `offset_px` (rows, columns) and `orientation` are those of its placement. With `reencoded` the picture is a
+    JPEG that was repaired, and its untouched pixels may differ from the original's by rounding.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=True, allow_inf_nan=False)
@@ -98,6 +99,7 @@ class Receipt:
     glass_id: str | None = None
     map_frames: int = 0
     offset_px: tuple[float, float] | None = None
+    orientation: Annotated[int, Interval(ge=1, le=8)] = 1
     changed_px: int = 0
     changed_share: float = 0.0
     reencoded: bool = False

@@ -6,9 +6,8 @@ import hashlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
-
-from ..processing.fingerprint import Fingerprint, MatchParams, fixed_cells, same_scene
+from ..processing.cells import Patch, fixed_cells
+from ..processing.fingerprint import Fingerprint, MatchParams, common_films, same_scene
 from ..processing.landmarks import number_scenes
 from ..processing.learn import MOST_FRAMES, GlassMap, LearnParams, Witness, learn, learning_steps
 from .groups import Group, Groups, Member
@@ -80,7 +79,7 @@ class Run:
     @property
     def map_sha256(self) -> str:
         """Stands for all that the map depends on, the profile apart: equal digests, equal maps."""
-        lines = [self.glass_id, *(f"{member.sha256} {member.offset}" for member in self.witnesses)]
+        lines = [self.glass_id, *(f"{one.sha256} {one.placement}" for one in self.witnesses)]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     @property
@@ -93,7 +92,7 @@ class Run:
         return next((member for member in (*self.witnesses, *self.cleaned) if member.frame == number), None)
 
     def as_in(self, earlier: Iterable[Run]) -> Run:
-        """The run with the offsets of an earlier one that has the same witnesses, if there is one."""
+        """The run with the placements of an earlier one that has the same witnesses, if there is one."""
         numbers = [member.frame for member in self.witnesses]
         for run in earlier:
             if [member.frame for member in run.witnesses] == numbers:
@@ -137,7 +136,7 @@ class Glasses:
         return tuple(Glass(group.members, bool(wrong & _numbers(group))) for group in self.upright.live)
 
     def admit(self, newcomer: Member) -> tuple[Glass, ...]:
-        """Sort in the next frame, of whatever offset; give the glasses that ended by it and are never joined again."""
+        """Sort in the next frame, however placed; give the glasses that ended by it and are never joined again."""
         wrong = self._wrong()
         self.inverted.admit(newcomer)
         ended = self.upright.admit(newcomer)
@@ -183,12 +182,14 @@ def find_glasses(frames: Sequence[Frame], params: MatchParams) -> list[Glass]:
 def learn_map(witnesses: Sequence[tuple[Observation, Member]], folder: Path, workplace: Workplace) -> GlassMap:
     """Learn the map of the glass that at least two frames lie on, into `folder`."""
     profile = workplace.profile
-    seen = [one for one, _ in witnesses]
-    scenes = number_scenes([one.fingerprint for one in seen], lambda a, b: same_scene(a, b, profile.match))
-    fixed = fixed_cells(np.stack([one.fingerprint.film for one in seen]), profile.match.same_film_d)
-    step = workplace.progress("Learning the dirt", learning_steps(seen[0].codes.height, seen[0].codes.width))
+    upright = [one.fingerprint.placed(member.placement) for one, member in witnesses]
+    scenes = number_scenes(upright, lambda a, b: same_scene(a[0], b[0], profile.match))
+    patch = Patch.under((one.height, one.width, offset) for one, offset in upright)
+    fixed = fixed_cells(common_films(patch, upright), profile.match.same_film_d)
+    step = workplace.progress("Learning the dirt", learning_steps(patch.height, patch.width))
     return learn(
-        [Witness(one.codes, member.offset, scene) for (one, member), scene in zip(witnesses, scenes, strict=True)],
+        [Witness(one.codes, member.placement, scene) for (one, member), scene in zip(witnesses, scenes, strict=True)],
+        patch,
         fixed,
         LearnParams(profile.residual, profile.evidence, profile.lives),
         folder,

@@ -7,11 +7,13 @@ yet to come: so a roll that is cleaned at once and one that arrives over an even
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from ..processing.fingerprint import Fingerprint, Match, MatchParams, alike, same_scene
 from ..processing.landmarks import Landmarks, landmarks, number_scenes, recognise
 from ..processing.learn import MOST_FRAMES
+from ..processing.placement import ORIENTATIONS, UNMOVED, Placement, upright_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -25,11 +27,11 @@ LIVE = 32
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A frame: its number in the sequence, its digest, and where its glass lies in it, (rows, columns) in px."""
+    """A frame: its number in the sequence, its digest, and where its glass lies in it."""
 
     frame: int
     sha256: str
-    offset: tuple[float, float] = (0.0, 0.0)
+    placement: Placement = UNMOVED
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,19 @@ class Group:
         return self.members[-RECENT:]
 
 
+@dataclass(frozen=True, slots=True)
+class _Lies:
+    """How a frame lies on the glass of a group, and how surely."""
+
+    group: Group
+    placement: Placement
+    score: float
+
+
+_REMEMBERED = 64
+"""Turned fingerprints held in memory."""
+
+
 class Groups:
     """The groups that live, by first frame; begun with none, or with those that an earlier run had found."""
 
@@ -64,6 +79,7 @@ class Groups:
         self._fingerprint = fingerprint
         self._params = params
         self._live = list(live)
+        self._turned = lru_cache(_REMEMBERED)(lambda number, way: self._fingerprint(number).turned(way))
         self._landmarks: dict[Group, Landmarks] = {}
         self._same: dict[tuple[int, int], bool] = {}
 
@@ -73,7 +89,7 @@ class Groups:
         return tuple(sorted(self._live, key=lambda group: group.first))
 
     def admit(self, newcomer: Member) -> tuple[Group, ...]:
-        """Sort in the next frame, of whatever offset; give the groups that ended by it and are never joined again.
+        """Sort in the next frame, however placed; give the groups that ended by it and are never joined again.
 
         It joins the glass that recognises it best or opens a new one; whoever else then turns out to lie on the same
         glass joins too. The glass is then asked again about its recent members, now that it is known better; those it
@@ -103,54 +119,87 @@ class Groups:
     def landmarks(self, group: Group) -> Landmarks:
         """What a live group of at least two frames is recognised by."""
         if group not in self._landmarks:
-            recent = [(self._fingerprint(member.frame), member.offset) for member in group.recent]
-            scenes = number_scenes([member.frame for member in group.recent], self._same_scene)
-            self._landmarks[group] = landmarks(recent, scenes, self._params)
+            scenes = number_scenes(group.recent, self._same_scene)
+            self._landmarks[group] = landmarks([self._upright(one) for one in group.recent], scenes, self._params)
         return self._landmarks[group]
 
-    def recognised(self, group: Group, number: int) -> Match | None:
-        """How a frame lies on the glass of a group, if it does."""
-        frame, newest = self._fingerprint(number), self._fingerprint(group.last)
-        if len(group.members) == 1:
-            return alike(newest, frame, self._params)
-        if (newest.height, newest.width) != (frame.height, frame.width):
-            return None
-        return recognise(self.landmarks(group), frame, self._params)
+    def _upright(self, member: Member) -> tuple[Fingerprint, tuple[float, float]]:
+        seen, orientation = self._fingerprint(member.frame), member.placement.orientation
+        return self._turned(member.frame, orientation), member.placement.upright(seen.height, seen.width)
 
-    def _same_scene(self, first: int, second: int) -> bool:
-        """Whether two frames show the same scene; to find that out takes its time, and it is asked often."""
-        if (first, second) not in self._same:
-            same = same_scene(self._fingerprint(first), self._fingerprint(second), self._params)
-            self._same[first, second] = same
-        return self._same[first, second]
+    def _same_scene(self, first: Member, second: Member) -> bool:
+        """Whether two members show the same scene; to find that out takes its time, and it is asked often."""
+        pair = first.frame, second.frame
+        if pair not in self._same:
+            self._same[pair] = same_scene(self._upright(first)[0], self._upright(second)[0], self._params)
+        return self._same[pair]
+
+    def _recognised(self, group: Group, number: int, orientations: Iterable[int]) -> _Lies | None:
+        """How a frame lies on the glass of a group, turned in one of these ways, if it does."""
+        newest, offset = self._upright(group.members[-1])
+        seen = self._fingerprint(number)
+        found: list[_Lies] = []
+        for orientation in orientations:
+            height, width = upright_size(orientation, seen.height, seen.width)
+            if max(abs(height - newest.height), abs(width - newest.width)) > 2 * self._params.search_px:
+                continue
+            turned = self._turned(number, orientation)
+            match: Match | None
+            if len(group.members) == 1:
+                match = alike(newest, turned, self._params)
+                if match:
+                    match = replace(match, offset=(match.offset[0] + offset[0], match.offset[1] + offset[1]))
+            else:
+                match = recognise(self.landmarks(group), turned, self._params)
+            if match:
+                lies = Placement.of_upright(match.offset, orientation, seen.height, seen.width)
+                found.append(_Lies(group, lies, match.score))
+        return max(found, key=lambda one: one.score, default=None)
+
+    def _all_recognised(self, groups: Sequence[Group], number: int) -> list[_Lies]:
+        """How a frame lies on the glass of each group that it lies on at all, the surest first.
+
+        It is tried turned and mirrored, too, if no glass recognises it as frames have lain on it before.
+        """
+        for usual in True, False:
+            found = []
+            for group in groups:
+                before = {member.placement.orientation for member in group.recent}
+                ways = [orientation for orientation in ORIENTATIONS if (orientation in before) == usual]
+                if lies := self._recognised(group, number, ways):
+                    found.append(lies)
+            if found:
+                return sorted(found, key=lambda one: -one.score)
+        return []
 
     def _join(self, newcomer: Member) -> Group:
         """Let a frame join the groups that recognise it, which then are one; or open a new one."""
-        found = [(group, self.recognised(group, newcomer.frame)) for group in self.live]
-        known = [(group, match) for group, match in found if match]
+        known = self._all_recognised(self.live, newcomer.frame)
         if not known:
-            return self._replace([], Group((replace(newcomer, offset=(0.0, 0.0)),)))
-        known.sort(key=lambda pair: -pair[1].score)
-        host, best = known[0]
-        members = [*host.members, replace(newcomer, offset=best.offset)]
-        for other, match in known[1:]:
-            members += _moved(other, best.offset, match.offset)
-        joined = self._replace([group for group, _ in known], _sorted(members))
+            return self._replace([], Group((replace(newcomer, placement=UNMOVED),)))
+        best, *others = known
+        members = [*best.group.members, replace(newcomer, placement=best.placement)]
+        for other in others:
+            members += _moved(other.group, best.placement, other.placement)
+        joined = self._replace([one.group for one in known], _sorted(members))
         for alone in [group for group in self.live if len(group.members) == 1]:
-            if lies := self.recognised(joined, alone.first):
-                members = [*joined.members, replace(alone.members[0], offset=lies.offset)]
+            for lies in self._all_recognised([joined], alone.first):
+                members = [*joined.members, replace(alone.members[0], placement=lies.placement)]
                 joined = self._replace([joined, alone], _sorted(members))
         return joined
 
     def _ask_again(self, group: Group) -> tuple[Group, list[Member]]:
-        """The group with the members that it recognises, at the offsets that it now sees, and the others."""
+        """The group with the members that it recognises, placed as it now sees them, and the others."""
         count = len(group.members)
         if count < 3:
             return group, []
         settled = max(count - RECENT, (count - 1) // MOST_FRAMES * MOST_FRAMES)
-        found = [(member, self.recognised(group, member.frame)) for member in group.members[settled:]]
-        stays = [replace(member, offset=match.offset) for member, match in found if match]
-        strangers = [member for member, match in found if not match]
+        found = [
+            (member, self._recognised(group, member.frame, (member.placement.orientation,)))
+            for member in group.members[settled:]
+        ]
+        stays = [replace(member, placement=lies.placement) for member, lies in found if lies]
+        strangers = [member for member, lies in found if not lies]
         return Group((*group.members[:settled], *stays)), strangers
 
     def _replace(self, old: Sequence[Group], new: Group) -> Group:
@@ -164,7 +213,6 @@ def _sorted(members: Iterable[Member]) -> Group:
     return Group(tuple(sorted(members, key=lambda member: member.frame)))
 
 
-def _moved(group: Group, here: tuple[float, float], there: tuple[float, float]) -> list[Member]:
-    """The members of `group` on the grid of another, where one frame lies `here` in the other and `there` in it."""
-    down, right = here[0] - there[0], here[1] - there[1]
-    return [replace(m, offset=(m.offset[0] + down, m.offset[1] + right)) for m in group.members]
+def _moved(group: Group, here: Placement, there: Placement) -> list[Member]:
+    """The members of `group` on another glass, on which a frame lies `here` that lies `there` on the group's own."""
+    return [replace(member, placement=member.placement.after(here, there)) for member in group.members]

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
+from ..processing.placement import Placement
 from .errors import Remedy
 from .frame import Stamp, shown
 from .glass import Fold, Run
@@ -54,7 +55,7 @@ CREATE VIEW IF NOT EXISTS to_do AS SELECT * FROM entries WHERE state = 'served' 
 -- the group, and where the glass lies in this one.
 CREATE TABLE IF NOT EXISTS members (
     fold TEXT NOT NULL, frame INTEGER NOT NULL,
-    first INTEGER NOT NULL, row REAL NOT NULL, column REAL NOT NULL,
+    first INTEGER NOT NULL, row REAL NOT NULL, column REAL NOT NULL, orientation INTEGER NOT NULL,
     PRIMARY KEY (fold, frame)
 ) WITHOUT ROWID;
 CREATE INDEX IF NOT EXISTS members_first ON members (fold, first);
@@ -253,21 +254,21 @@ class Journal:
     def groups(self, fold: Fold, most: int) -> list[Group]:
         """The `most` groups that have had a frame most recently."""
         rows = self._db.execute(
-            "SELECT first, frame, sha256, row, column FROM members JOIN frames ON number = frame "
+            "SELECT first, frame, sha256, row, column, orientation FROM members JOIN frames ON number = frame "
             "WHERE fold = ?1 AND first IN ("
             "SELECT first FROM members WHERE fold = ?1 GROUP BY first ORDER BY max(frame) DESC LIMIT ?2"
             ") ORDER BY frame",
             (fold, most),
         )
         members: dict[int, list[Member]] = {}
-        for first, frame, sha256, *offset in rows:
-            members.setdefault(first, []).append(Member(frame, sha256, (offset[0], offset[1])))
+        for first, *told in rows:
+            members.setdefault(first, []).append(_member(*told))
         return [Group(tuple(one)) for one in members.values()]
 
     def set_members(self, fold: Fold, members: Iterable[tuple[int, Member]]) -> None:
         """Note in which group, by the number of its first frame, some frames are."""
-        rows = [(fold, member.frame, first, *member.offset) for first, member in members]
-        self._db.executemany("INSERT OR REPLACE INTO members VALUES (?, ?, ?, ?, ?)", rows)
+        rows = [(fold, first, *_told(member)) for first, member in members]
+        self._db.executemany("INSERT OR REPLACE INTO members VALUES (?1, ?3, ?2, ?5, ?6, ?7)", rows)
 
     def forget_groups(self) -> None:
         """Begin anew: no frame so far belongs to any group or is cleaned again; who never was, has still to come."""
@@ -367,7 +368,7 @@ class Journal:
 def _run(text: str) -> Run:
     told = json.loads(text)
     for name in ("witnesses", "cleaned"):
-        told[name] = tuple(Member(frame, sha256, (row, column)) for frame, sha256, row, column in told[name])
+        told[name] = tuple(_member(*one) for one in told[name])
     return Run(**told)
 
 
@@ -388,5 +389,9 @@ def _stamp(stamp: Stamp) -> tuple[int, int, int]:
     return stamp.size, stamp.mtime_ns, stamp.inode
 
 
-def _told(member: Member) -> tuple[int, str, float, float]:
-    return member.frame, member.sha256, *member.offset
+def _member(frame: int, sha256: str, row: float, column: float, orientation: int) -> Member:
+    return Member(frame, sha256, Placement((row, column), orientation))
+
+
+def _told(member: Member) -> tuple[int, str, float, float, int]:
+    return member.frame, member.sha256, *member.placement.offset, member.placement.orientation

@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from ..processing.placement import Placement
 from .errors import FrameError
 from .frame import Arrival, Outcome
 from .glass import Glass, find_glasses
@@ -136,7 +137,7 @@ def _all_as_before(known: Mapping[Arrival, str], receipts: Mapping[Arrival, Rece
     told = [receipts[arrival] for arrival in known]
     on_glass: dict[str, list[Member]] = {}
     for number, (receipt, sha256) in enumerate(zip(told, known.values(), strict=True)):
-        member = Member(number, sha256, receipt.offset_px or (0.0, 0.0))
+        member = Member(number, sha256, Placement(receipt.offset_px or (0.0, 0.0), receipt.orientation))
         on_glass.setdefault(receipt.glass_id or f"alone {number}", []).append(member)
     for glass_id, members in on_glass.items():
         glass = Glass(tuple(members))

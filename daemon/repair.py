@@ -81,7 +81,8 @@ def clean_frame(
     dirt = None if doubt or known.map is None else _dirt(frame, member, run, known.map, workplace)
 
     def _write(draft: Draft) -> Receipt:
-        told = partial(receipt, glass_id=run.glass_id, map_frames=len(run.witnesses), offset_px=member.offset)
+        lies = {"offset_px": member.placement.offset, "orientation": member.placement.orientation}
+        told = partial(receipt, glass_id=run.glass_id, map_frames=len(run.witnesses), **lies)
         if doubt:
             return told(output_sha256=copy(original, draft.picture), status="abstained", reason=doubt)
         if dirt is None:
@@ -126,14 +127,14 @@ def _dirt(frame: Frame, member: Member, run: Run, found: GlassMap, workplace: Wo
     """The dirt in a frame; of one that came after the map was learnt, it has to be found out what lies in it."""
     codes = frame.observation.codes
     if member in run.witnesses:
-        return FrameDirt(found, codes, run.witnesses.index(member), member.offset)
+        return FrameDirt(found, codes, run.witnesses.index(member), member.placement)
     last = len(run.witnesses) - 1
     gap = sum(run.witnesses[last].frame < other.frame <= member.frame for other in run.cleaned)
     profile, destination = workplace.profile, workplace.scratch / "present"
     lies = present(
-        found, last, codes, member.offset, gap, profile.residual, profile.lives, destination, workplace.threads
+        found, last, codes, member.placement, gap, profile.residual, profile.lives, destination, workplace.threads
     )
-    return FrameDirt(lies, codes, 0, member.offset)
+    return FrameDirt(lies, codes, 0, member.placement)
 
 
 def _repair(draft: Draft, frame: Frame, dirt: FrameDirt, workplace: Workplace, told: Callable[..., Receipt]) -> Receipt:

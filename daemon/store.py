@@ -5,6 +5,7 @@ All of it can be made again from the originals. What is here is whole: it gets i
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from functools import lru_cache
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..processing.cells import Cells
 from ..processing.fingerprint import Fingerprint
 from ..processing.learn import GlassMap
 from ..processing.observe import Observation
@@ -25,8 +27,8 @@ _REMEMBERED = 64
 """Fingerprints held in memory: one of each glass, and all recent ones of that which a newcomer turns out to lie on."""
 
 _PLANES = {"density": np.int16, "doubt": np.uint16, "lives": np.uint32}
-_POINTS = ("dark", "light", "texture", "film")
-_CODES, _FINGERPRINT, _DIRTY_PX, _PART = "residual", "fingerprint.npz", "dirty_px", ".part"
+_POINTS, _CELLS = ("dark", "light"), ("texture", "film")
+_CODES, _FINGERPRINT, _ABOUT, _PART = "residual", "fingerprint.npz", "about.json", ".part"
 
 
 class Store:
@@ -56,7 +58,9 @@ class Store:
         """Keep a frame's observation, whose residual lies in `codes_path`. Raises OSError where the disk is full."""
         one, files = seen.fingerprint, [self._frame(number) / name for name in (_CODES, _FINGERPRINT)]
         with _part(files[1]).open("wb") as stream:
-            np.savez(stream, size=[one.height, one.width], **{name: getattr(one, name) for name in _POINTS})
+            points = {name: getattr(one, name) for name in _POINTS}
+            cells = {name: getattr(one, name).values for name in _CELLS}
+            np.savez(stream, size=[one.height, one.width], **points, **cells)
         for file in files:
             _sync(_part(file))
         for file in files:
@@ -86,9 +90,10 @@ class Store:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir()
         found = learn(part)
-        with (part / _DIRTY_PX).open("w") as file:
-            file.write(f"{found.density.height} {found.density.width} {found.dirty_px}")
-        for name in (*_PLANES, _DIRTY_PX):
+        size = found.density.height, found.density.width
+        about = {"size": size, "dirty_px": found.dirty_px, "corner": found.corner}
+        (part / _ABOUT).write_text(json.dumps(about))
+        for name in (*_PLANES, _ABOUT):
             _sync(part / name)
         part.replace(place)
         _sync(self._maps)
@@ -113,7 +118,9 @@ class Store:
         """The fingerprint of a frame. Raises OSError where it has been given up."""
         with np.load(self._frame(number) / _FINGERPRINT) as kept:
             height, width = (int(length) for length in kept["size"])
-            return Fingerprint(height, width, *(kept[name] for name in _POINTS))
+            return Fingerprint(
+                height, width, *(kept[name] for name in _POINTS), *(Cells(kept[name]) for name in _CELLS)
+            )
 
 
 def _part(place: Path) -> Path:
@@ -121,9 +128,10 @@ def _part(place: Path) -> Path:
 
 
 def _open(place: Path) -> GlassMap:
-    height, width, dirty_px = map(int, (place / _DIRTY_PX).read_text().split())
+    about = json.loads((place / _ABOUT).read_text())
+    (height, width), (top, left) = about["size"], about["corner"]
     planes = {name: PlaneFile(place / name, height, width, np.dtype(kind)) for name, kind in _PLANES.items()}
-    return GlassMap(**planes, dirty_px=dirty_px)
+    return GlassMap(**planes, dirty_px=about["dirty_px"], corner=(top, left))
 
 
 def _sync(file: Path) -> None:

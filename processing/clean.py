@@ -19,6 +19,7 @@ from .divide import divided, division_noise
 from .fill import fill
 from .image import Band, ImageInfo, in_order
 from .learn import DENSITY_STEP_D, GlassMap
+from .placement import turned_back, turned_box
 from .planes import PlaneFile
 from .raster import open_rows, rewrite, write_mask
 from .register import BEFORE_PX, MARGIN_PX, resample, split
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .arrays import Mask, Plane, Scan
+    from .placement import Placement
 
 _BAND_BYTES = 48 << 20
 _FLIGHT_BYTES = 112 << 20
@@ -53,14 +55,14 @@ class RepairParams:
 class FrameDirt:
     """The dirt in one frame.
 
-    `witness` is the frame's number among those that `glass` was learnt from, `codes` its own residual, and `offset`
-    where the glass lies in it (rows, columns, in px).
+    `witness` is the frame's number among those that `glass` was learnt from, `codes` its own residual, and `placement`
+    where the glass lies in it.
     """
 
     glass: GlassMap
     codes: PlaneFile
     witness: int
-    offset: tuple[float, float]
+    placement: Placement
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,15 +138,19 @@ def clean(
 
 def dirt_in_frame(dirt: FrameDirt, tile: Tile) -> tuple[Plane, Plane] | None:
     """Density of the dirt in a tile of the frame and its doubt, in D, (rows, columns) with the halo; None if clean."""
-    whole, fraction = split((-dirt.offset[0], -dirt.offset[1]))
-    corner = (tile.rows.low + whole[0] - BEFORE_PX, tile.columns.low + whole[1] - BEFORE_PX)
-    shape = (tile.shape[0] + MARGIN_PX, tile.shape[1] + MARGIN_PX)
+    orientation, size = dirt.placement.orientation, (dirt.codes.height, dirt.codes.width)
+    top, left, shape = turned_box(orientation, tile.rows.low, tile.columns.low, tile.shape, *size)
+    down, right = dirt.placement.upright(*size)
+    whole, fraction = split((-down - dirt.glass.corner[0], -right - dirt.glass.corner[1]))
+    corner = (top + whole[0] - BEFORE_PX, left + whole[1] - BEFORE_PX)
+    shape = (shape[0] + MARGIN_PX, shape[1] + MARGIN_PX)
     there = (dirt.glass.lives.window(*corner, shape, outside=0) >> np.uint32(dirt.witness)) & np.uint32(1)
     if not there.any():
         return None
     always, step = np.ones(shape, np.bool_), np.float32(DENSITY_STEP_D)
     steps = (file.window(*corner, shape, outside=0) * there for file in (dirt.glass.density, dirt.glass.doubt))
-    density, doubt = (resample(plane.astype(np.float32) * step, always, fraction)[0] for plane in steps)
+    planes = (resample(plane.astype(np.float32) * step, always, fraction)[0] for plane in steps)
+    density, doubt = (np.ascontiguousarray(turned_back(plane, orientation)) for plane in planes)
     return density, np.maximum(doubt, step)
 
 

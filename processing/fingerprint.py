@@ -9,31 +9,34 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import numpy.typing as npt
 from annotated_types import Interval
 from scipy import ndimage
+from scipy.special import betainc, gammainc
 
+from .cells import CELL_PX, Cells, Patch, films_on, fixed_cells
 from .kernel import kernel
+from .placement import first_pixel, turned, turned_points, upright_size
 from .residual import ResidualParams, decode, texture
 from .strips import Span, Tile, tiles
 
 if TYPE_CHECKING:
-    from .arrays import Mask, Plane
+    from collections.abc import Iterable
+
+    from .arrays import Plane
+    from .placement import Placement
     from .planes import PlaneFile
 
-CELL_PX = 32
-"""The film is summed up in cells of this size."""
-
 _CELL_POINTS = 6
-_OPAQUE_D = 2.5
 _PX_PER_POINT = 1440
-_BINS_PER_PX = 2
+_BINS_PER_PX = 3
+_SHARES = (0.0625, 0.25, 1.0)
+_SURE = 12.0
+_FEWEST_HITS = 6
 _TILE_PX = 512
-
-Value = TypeVar("Value", bound=np.generic)
 
 Points = npt.NDArray[np.float32]
 """(n, 3): row, column, and contrast in units of the local texture unless said otherwise; ordered by row."""
@@ -43,13 +46,13 @@ Points = npt.NDArray[np.float32]
 class MatchParams:
     """When two frames are said to lie on the same glass.
 
-    `search_px`: the largest offset between two frames of a glass, along each axis. `min_score`: how many standard
-    deviations of chance the coincidences of two frames must exceed. `min_share`: the share of a glass's known dirt
-    that must show in a frame. `same_film_d`: film densities closer than this are the same film, and tell nothing.
+    `search_px`: the largest offset between two frames of a glass, along each axis. `min_score`: how improbable it must
+    be that two frames share so much by chance, in decades. `min_share`: the share of a glass's known dirt that must
+    show in a frame. `same_film_d`: film densities closer than this are the same film, and tell nothing.
     """
 
-    search_px: Annotated[int, Interval(ge=1, le=64)] = 8
-    min_score: Annotated[float, Interval(ge=5.0, le=50.0)] = 8.0
+    search_px: Annotated[int, Interval(ge=1, le=256)] = 64
+    min_score: Annotated[float, Interval(ge=2.0, le=50.0)] = 5.0
     min_share: Annotated[float, Interval(gt=0.0, lt=1.0)] = 0.25
     same_film_d: Annotated[float, Interval(ge=0.0, le=0.5)] = 0.02
 
@@ -58,21 +61,34 @@ class MatchParams:
 class Fingerprint:
     """What a frame is known by.
 
-    `dark` and `light` are its points; `texture` and `film` (rows / 32, columns / 32, rounded up) its local texture
-    and its mean density in D, by cells. `height`, `width` are those of the frame.
+    `dark` and `light` are its points; `texture` and `film` its local texture and its mean density in D, by cells.
+    `height`, `width` are those of the frame.
     """
 
     height: int
     width: int
     dark: Points
     light: Points
-    texture: Plane
-    film: Plane
+    texture: Cells[np.float32]
+    film: Cells[np.float32]
 
     @property
     def inverted(self) -> Fingerprint:
         """The same frame if its dirt made light points instead of dark ones."""
         return replace(self, dark=self.light, light=self.dark)
+
+    def turned(self, orientation: int) -> Fingerprint:
+        """The same frame as an orientation has it, see `placement`."""
+        if orientation == 1:
+            return self
+        size = self.height, self.width
+        dark, light = (_by_row(turned_points(points, orientation, *size)) for points in (self.dark, self.light))
+        texture, film = (_turned_cells(cells, orientation, *size) for cells in (self.texture, self.film))
+        return Fingerprint(*upright_size(orientation, *size), dark, light, texture, film)
+
+    def placed(self, placement: Placement) -> tuple[Fingerprint, tuple[float, float]]:
+        """The frame turned as its glass lies, and where this then lies in it: (rows, columns) in px."""
+        return self.turned(placement.orientation), placement.upright(self.height, self.width)
 
     @property
     def faintest(self) -> float:
@@ -85,7 +101,7 @@ class Match:
     """How the points of two signatures coincide at their best offset.
 
     `offset` (rows, columns) is the second minus the first, in px; `hits` is the number of coincidences beyond
-    chance; `score` is that in standard deviations of chance.
+    chance; `score` is how improbable these are, in decades.
     """
 
     offset: tuple[float, float]
@@ -113,7 +129,7 @@ def fingerprint(codes: PlaneFile, film: Plane, params: ResidualParams) -> Finger
         busy[top : top + cells.shape[0], left : left + cells.shape[1]] = cells
     most = max(codes.height * codes.width // _PX_PER_POINT, 50)
     dark, light = (_strongest(np.concatenate(points), most) for points in found)
-    return Fingerprint(codes.height, codes.width, dark, light, busy, film)
+    return Fingerprint(codes.height, codes.width, dark, light, Cells(busy), Cells(film))
 
 
 def _cell_centres(span: Span) -> npt.NDArray[np.intp]:
@@ -152,39 +168,86 @@ def _vertex(before: Plane, here: Plane, after: Plane) -> Plane:
 
 
 def _strongest(points: Points, most: int) -> Points:
-    best = points[np.argsort(-points[:, 2], kind="stable")[:most]]
-    return best[np.lexsort((best[:, 1], best[:, 0]))]
+    return _by_row(points[np.argsort(-points[:, 2], kind="stable")[:most]])
+
+
+def _best(points: Points, share: float) -> Points:
+    """The strongest share of points, in their order; more if some are equally strong."""
+    rank = round((1 - share) * len(points))
+    return points[points[:, 2] >= np.partition(points[:, 2], rank)[rank]] if rank < len(points) else points[:0]
+
+
+def _by_row(points: Points) -> Points:
+    return points[np.lexsort((points[:, 1], points[:, 0]))]
+
+
+def _turned_cells(cells: Cells[np.float32], orientation: int, height: int, width: int) -> Cells[np.float32]:
+    """The cells of a frame of this size once it is turned: the last, which may be narrow, can become the first."""
+    rows, columns = (count * CELL_PX for count in cells.values.shape)
+    far, near = first_pixel(orientation, rows, columns), first_pixel(orientation, height, width)
+    return Cells(turned(cells.values, orientation), (near[0] - far[0], near[1] - far[1]))
 
 
 def match(first: Points, second: Points, area: int, search_px: int) -> Match:
     """How often points of `second` lie where points of `first` do, at the best offset up to `search_px`.
 
-    Both ordered by row, on `area` pixels. Score and hits are 0 where nothing coincides.
+    Both ordered by row, on `area` pixels. Dirt stands out, so the strongest points are asked first, alone. Score and
+    hits are 0 where nothing coincides.
     """
-    bins = 2 * search_px * _BINS_PER_PX + 3
-    votes = np.zeros((bins, bins), np.int64)
-    _vote(first, second, votes)
-    around = ndimage.uniform_filter(votes.astype(np.float64), 3, mode="constant") * 9
-    best = np.unravel_index(int(around.argmax()), around.shape)
-    chance = max(
-        len(first) * len(second) / max(area, 1) * (3 / _BINS_PER_PX) ** 2,
-        (votes.sum() - around[best]) / bins**2 * 9,
-        0.25,
-    )
-    spread = max(chance, float(np.var(around[around < around[best]])) if around.max() > 0 else 0.0)
-    hits = float(around[best] - chance)
-    if hits <= 0:
-        return Match((0.0, 0.0), 0.0, 0.0)
-    middle = (bins - 1) / 2
-    coarse = ((best[0] - middle) / _BINS_PER_PX, (best[1] - middle) / _BINS_PER_PX)
-    near = coincide(first, second, coarse, 0.75)
+    coarse = Match((0.0, 0.0), 0.0, 0.0)
+    for share in _SHARES:
+        if coarse.score < _SURE:
+            asked = _match(_best(first, share), _best(second, share), area, search_px)
+            coarse = max(coarse, asked, key=lambda found: found.score)
+    if coarse.hits == 0:
+        return coarse
+    near = coincide(first, second, coarse.offset, 0.75)
     apart = second[near[:, 1], :2] - first[near[:, 0], :2]
-    offset = np.median(apart, axis=0) if len(apart) else np.array(coarse)
-    return Match((float(offset[0]), float(offset[1])), hits, hits / math.sqrt(spread))
+    offset = np.median(apart, axis=0) if len(apart) else np.array(coarse.offset)
+    chance = len(first) * len(second) / max(area, 1) * 1.5**2
+    return Match((float(offset[0]), float(offset[1])), max(len(near) - chance, 0.0), coarse.score)
+
+
+def _match(first: Points, second: Points, area: int, search_px: int) -> Match:
+    """The match of all these points, to a bin."""
+    bins = _bins(search_px)
+    votes = np.zeros((bins, bins), np.int32)
+    _vote(first, second, votes)
+    row, column = np.unravel_index(int(votes.argmax()), votes.shape)
+    most = int(votes[row, column])
+    if most == 0:
+        return Match((0.0, 0.0), 0.0, 0.0)
+    votes[max(row - 2, 0) : row + 3, max(column - 2, 0) : column + 3] = 0  # what is no part of the peak is chance
+    mean = float(votes.mean())
+    chance = max(len(first) * len(second) / max(area, 1) * (3 / _BINS_PER_PX) ** 2, mean)
+    variance = float(np.vdot(votes, votes)) / votes.size - mean**2
+    middle = (bins - 1) / 2
+    offset = (row - middle) / _BINS_PER_PX, (column - middle) / _BINS_PER_PX
+    return Match(offset, max(most - chance, 0.0), improbability(most, chance, variance, search_px))
+
+
+def _bins(search_px: int) -> int:
+    return 2 * search_px * _BINS_PER_PX + 3
+
+
+def improbability(count: int, chance: float, variance: float, search_px: int) -> float:
+    """How improbable it is that `count` or more coincide by chance at any offset up to `search_px`: in decades, 0..300.
+
+    `chance` and `variance` are those of their number at one offset, which is distributed as Poisson has it, or, with a
+    larger variance, as a negative binomial.
+    """
+    if count == 0:
+        return 0.0
+    if variance > chance:
+        tail = betainc(count, chance**2 / (variance - chance), 1 - chance / variance)
+    else:
+        tail = gammainc(count, chance)
+    return float(np.clip(-np.log10(max(_bins(search_px) ** 2 * tail, 1e-300)), 0, None))
 
 
 @kernel
-def _vote(first: Points, second: Points, votes: npt.NDArray[np.int64]) -> None:
+def _vote(first: Points, second: Points, votes: npt.NDArray[np.int32]) -> None:
+    """Count for each offset the pairs of points that lie so far apart, to a bin."""
     half = votes.shape[0] // 2
     reach = (half + 0.5) / _BINS_PER_PX
     low = 0
@@ -198,8 +261,9 @@ def _vote(first: Points, second: Points, votes: npt.NDArray[np.int64]) -> None:
             if -reach <= across < reach:
                 y = int(np.floor((second[j, 0] - row + reach) * _BINS_PER_PX))
                 x = int(np.floor((across + reach) * _BINS_PER_PX))
-                if 0 <= y < votes.shape[0] and 0 <= x < votes.shape[1]:
-                    votes[y, x] += 1
+                for down in range(max(y - 1, 0), min(y + 2, votes.shape[0])):
+                    for right in range(max(x - 1, 0), min(x + 2, votes.shape[1])):
+                        votes[down, right] += 1
             j += 1
 
 
@@ -232,63 +296,56 @@ def _nearest(
     return count
 
 
-def in_cells(points: Points, cells: Mask) -> Points:
-    """The points that lie in cells marked True."""
-    return points[cell_values(cells, points)]
-
-
-def cell_values(cells: npt.NDArray[Value], points: Points) -> npt.NDArray[Value]:
-    """The value of the cell in which each point lies; a point outside takes the nearest cell's."""
-    row = np.clip(points[:, 0] // CELL_PX, 0, cells.shape[0] - 1).astype(np.intp)
-    column = np.clip(points[:, 1] // CELL_PX, 0, cells.shape[1] - 1).astype(np.intp)
-    return cells[row, column]
-
-
-def fixed_cells(films: npt.NDArray[np.float32], same_film_d: float) -> Mask:
-    """Cells (rows, columns) that show the same film in all of `films` (frames, rows, columns): they tell nothing.
-
-    Holder edges, rebate and its text stay as dirt does. They lie along the border, so what does not change there is
-    widened by one cell, for the edge itself. What no light comes through in any frame is a holder, too, however much
-    its density varies with the scanner's noise.
-    """
-    still = (np.ptp(films, axis=0) < same_film_d) | (films.min(axis=0) > _OPAQUE_D)
-    labels, _ = ndimage.label(still)
-    rim = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
-    along_border = np.isin(labels, rim[rim > 0])
-    return still | ndimage.binary_dilation(along_border, np.ones((3, 3), np.bool_))
+def common_films(patch: Patch, frames: Iterable[tuple[Fingerprint, tuple[float, float]]]) -> npt.NDArray[np.float32]:
+    """The films of frames, each with its offset (rows, columns), at the cells of a patch of glass: see `films_on`."""
+    return films_on(patch, ((one.height, one.width, one.film, offset) for one, offset in frames))
 
 
 def same_scene(first: Fingerprint, second: Fingerprint, params: MatchParams) -> bool:
     """Whether two frames show the same picture, so that what they share may be film.
 
-    They do if their film agrees cell by cell up to the exposure, and the light points coincide as the dark ones do.
-    Films that differ by nothing but the exposure, as two of the night sky do, cannot be told apart and are taken for
-    the same.
+    They do if their film agrees cell by cell up to the exposure, and the light points coincide as the dark ones do,
+    however the film has moved in between. Films that differ by nothing but the exposure, as two of the night sky do,
+    cannot be told apart and are taken for the same.
     """
-    changing = ~fixed_cells(np.stack([first.film, second.film]), params.same_film_d)
-    if changing.mean() < 0.2:
+    here, there = _changing(first, second, (0.0, 0.0), params)
+    if not here.size:
         return True
-    a, b = first.film[changing], second.film[changing]
-    low, high = np.percentile(a - b, (10, 90))
+    low, high = np.percentile(here - there, (10, 90))
     if high - low < 2 * params.same_film_d:
         return True
-    if a.std() == 0 or b.std() == 0 or np.corrcoef(a, b)[0, 1] < 0.9:
-        return False
     area = first.height * first.width
-    dark = match(first.dark, second.dark, area, params.search_px)
     light = match(first.light, second.light, area, params.search_px)
-    return light.score >= params.min_score and light.hits >= 0.4 * dark.hits
+    if light.score < params.min_score:
+        return False
+    here, there = _changing(first, second, light.offset, params)
+    if here.size and (here.std() == 0 or there.std() == 0 or np.corrcoef(here, there)[0, 1] < 0.9):
+        return False
+    return light.hits >= 0.4 * match(first.dark, second.dark, area, params.search_px).hits
+
+
+def _changing(
+    first: Fingerprint, second: Fingerprint, offset: tuple[float, float], params: MatchParams
+) -> tuple[Plane, Plane]:
+    """The films of two frames, the second at an offset, where they differ; nothing where they hardly do anywhere."""
+    films = common_films(Patch((0, 0), first.height, first.width), [(first, (0.0, 0.0)), (second, offset)])
+    shown = ~np.isnan(films).any(axis=0)
+    differ = shown & ~fixed_cells(films, params.same_film_d)
+    if differ.sum() <= 0.2 * shown.sum():
+        return films[0, :0, 0], films[1, :0, 0]
+    return films[0, differ], films[1, differ]
 
 
 def alike(first: Fingerprint, second: Fingerprint, params: MatchParams) -> Match | None:
     """The match of two frames if it says that they lie on the same glass, else None."""
-    if (first.height, first.width) != (second.height, second.width) or same_scene(first, second, params):
-        return None
-    telling = ~fixed_cells(np.stack([first.film, second.film]), params.same_film_d)
-    found = match(
-        in_cells(first.dark, telling),
-        in_cells(second.dark, telling),
-        int(telling.sum()) * CELL_PX**2,
-        params.search_px,
-    )
-    return found if found.score >= params.min_score and found.hits >= params.min_score else None
+    patch = Patch((0, 0), first.height, first.width)
+    found = Match((0.0, 0.0), 0.0, 0.0)
+    for _ in range(2):  # what is fixed shows once it is known where the frames lie
+        films = common_films(patch, [(first, (0.0, 0.0)), (second, found.offset)])
+        telling = Cells(~fixed_cells(films, params.same_film_d))
+        there = Cells(telling.values, (round(found.offset[0]), round(found.offset[1])))
+        area = int(telling.values.sum()) * CELL_PX**2
+        found = match(telling.within(first.dark), there.within(second.dark), area, params.search_px)
+        if found.score < params.min_score or found.hits < _FEWEST_HITS:
+            return None
+    return None if same_scene(first, second, params) else found

@@ -11,17 +11,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
-from .fingerprint import (
-    Fingerprint,
-    Match,
-    MatchParams,
-    Points,
-    cell_values,
-    coincide,
-    fixed_cells,
-    in_cells,
-    match,
-)
+from .cells import Cells, Patch, fixed_cells
+from .fingerprint import Fingerprint, Match, MatchParams, Points, coincide, common_films, improbability, match
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -47,11 +38,12 @@ def landmarks(
     Of frames that show one scene, by its number in `scenes`, only the first counts: what they share may be film.
     """
     witnesses = [members[scenes.index(scene)] for scene in range(max(scenes) + 1)]
-    telling = ~fixed_cells(np.stack([one.film for one, _ in witnesses]), params.same_film_d)
+    patch = Patch.under((one.height, one.width, offset) for one, offset in witnesses)
+    telling = Cells(~fixed_cells(common_films(patch, witnesses), params.same_film_d), patch.corner)
     seen = np.zeros((0, 4), np.float64)  # row, column, contrast, hits
     for one, offset in witnesses:
         points = _in_density(one) - np.array([*offset, 0], np.float32)
-        points = in_cells(points, telling)
+        points = telling.within(points)
         pairs = coincide(seen[:, :3].astype(np.float32), points, (0.0, 0.0), _RADIUS_PX)
         old, new = pairs[:, 0], pairs[:, 1]
         hits = seen[old, 3:]
@@ -86,19 +78,20 @@ def recognise(glass: Landmarks, frame: Fingerprint, params: MatchParams) -> Matc
     if found.hits <= 0:
         return None
     moved = glass.points + np.array([*found.offset, 0], np.float32)
-    ought = moved[moved[:, 2] > 1.3 * frame.faintest * cell_values(frame.texture, moved)]
+    moved = moved[((moved[:, :2] >= 0) & (moved[:, :2] < (frame.height, frame.width))).all(axis=1)]
+    ought = moved[moved[:, 2] > 1.3 * frame.faintest * frame.texture.at(moved)]
     if len(ought) < _FEWEST:
         return None
     chance = len(ought) * len(frame.dark) / area * np.pi * _RADIUS_PX**2
-    shown = len(coincide(ought, frame.dark, (0.0, 0.0), _RADIUS_PX)) - chance
-    score = shown / np.sqrt(max(chance, 0.25))
-    if shown / len(ought) < params.min_share or score < params.min_score:
+    shown = len(coincide(ought, frame.dark, (0.0, 0.0), _RADIUS_PX))
+    score = improbability(shown, chance, chance, params.search_px)
+    if (shown - chance) / len(ought) < params.min_share or score < params.min_score:
         return None
-    return Match(found.offset, float(shown), float(score))
+    return Match(found.offset, shown - chance, score)
 
 
 def _in_density(frame: Fingerprint) -> Points:
     """The dark points with their contrast in D instead of in units of the texture."""
     points = frame.dark.copy()
-    points[:, 2] *= cell_values(frame.texture, points)
+    points[:, 2] *= frame.texture.at(points)
     return points

@@ -15,12 +15,13 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from .cells import CELL_PX
 from .estimate import Dirt, SecondLook, estimate
 from .evidence import EvidenceParams, gather, runs, suspects
 from .fill import fill
-from .fingerprint import CELL_PX
 from .image import in_order
 from .particles import LifeParams
+from .placement import turned_window
 from .planes import PlaneFile
 from .register import BEFORE_PX, MARGIN_PX, resample, split
 from .residual import UNKNOWN, ResidualParams, decode, texture
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .arrays import Mask, Plane
+    from .cells import Patch
     from .evidence import Frames
+    from .placement import Placement
 
 MOST_FRAMES = 32
 """Frames that one map is learnt from: as many as a life has bits."""
@@ -45,13 +48,13 @@ _FLIGHT_BYTES = 256 << 20
 
 @dataclass(frozen=True, slots=True)
 class Witness:
-    """A frame of the group: its coded residual, where the glass lies in it (rows, columns, in px), and its scene.
+    """A frame of the group: its coded residual, where the glass lies in it, and its scene.
 
     Frames with the same `scene` show the same film, so they are one witness of what is not film.
     """
 
     codes: PlaneFile
-    offset: tuple[float, float]
+    placement: Placement
     scene: int
 
 
@@ -68,14 +71,16 @@ class LearnParams:
 class GlassMap:
     """The dirt on a glass, on disk: 8 bytes a pixel where there is dirt, nothing elsewhere.
 
-    `density` (int16) and `doubt` (uint16), its standard deviation, in steps of `DENSITY_STEP_D`; `lives` (uint32): bit
-    k is set where the dirt is there in witness k. `dirty_px` counts pixels with dirt in any frame.
+    The first pixel of its planes lies at `corner` (row, column) of the glass. `density` (int16) and `doubt` (uint16),
+    its standard deviation, are in steps of `DENSITY_STEP_D`; `lives` (uint32): bit k is set where the dirt is there in
+    witness k. `dirty_px` counts pixels with dirt in any frame.
     """
 
     density: PlaneFile
     doubt: PlaneFile
     lives: PlaneFile
     dirty_px: int
+    corner: tuple[int, int] = (0, 0)
 
 
 def learning_steps(height: int, width: int) -> int:
@@ -85,21 +90,22 @@ def learning_steps(height: int, width: int) -> int:
 
 def learn(
     witnesses: Sequence[Witness],
+    patch: Patch,
     fixed: Mask,
     params: LearnParams,
     folder: Path,
     threads: int,
     step: Callable[[], None],
 ) -> GlassMap:
-    """Learn the dirt from 2 to `MOST_FRAMES` witnesses of one size and leave the map in `folder`.
+    """Learn the dirt on a patch of glass from 2 to `MOST_FRAMES` witnesses and leave the map in `folder`.
 
-    `fixed` (rows / 32, columns / 32) marks cells that show the same film in all frames, from which nothing is learnt.
-    `step` is called now and then, see `learning_steps`. Memory is a stack of tiles; the result does not depend on
-    `threads`. Raises OSError where the disk is full.
+    `fixed` (rows / 32, columns / 32) marks cells of the patch that show the same film in all frames, from which nothing
+    is learnt. `step` is called now and then, see `learning_steps`. Memory is a stack of tiles; the result does not
+    depend on `threads`. Raises OSError where the disk is full.
     """
     if not 2 <= len(witnesses) <= MOST_FRAMES:
         raise ValueError(f"a map is learnt from 2 to {MOST_FRAMES} frames, not {len(witnesses)}")
-    height, width = witnesses[0].codes.height, witnesses[0].codes.width
+    height, width = patch.height, patch.width
     params = replace(params, residual=params.residual.on(height, width))
     files = {
         name: PlaneFile(folder / name, height, width, np.dtype(kind))
@@ -111,7 +117,7 @@ def learn(
     stack_bytes = len(witnesses) * tile_bytes(params.residual)
 
     def work(tile: Tile) -> tuple[Tile, Dirt | None]:
-        return tile, _learn_tile(witnesses, fixed, params, tile)
+        return tile, _learn_tile(witnesses, patch, fixed, params, tile)
 
     dirty = 0
     for tile, dirt in in_order(threads, stack_bytes, work, plan, flight_bytes=_FLIGHT_BYTES):
@@ -124,7 +130,7 @@ def learn(
         files["doubt"].write(*corner, _steps(dirt.doubt[tile.inner], np.uint16))
         files["lives"].write(*corner, lives)
         dirty += int(np.count_nonzero(lives))
-    return GlassMap(files["density"], files["doubt"], files["lives"], dirty)
+    return GlassMap(files["density"], files["doubt"], files["lives"], dirty, patch.corner)
 
 
 def glass_tiles(height: int, width: int, residual: ResidualParams) -> list[Tile]:
@@ -149,13 +155,16 @@ def _steps(plane: Plane, kind: type[np.int16] | type[np.uint16]) -> npt.NDArray[
     return steps
 
 
-def align(witness: Witness, tile: Tile) -> tuple[Plane, Mask]:
-    """The witness's residual in D on the map's grid, and where it is known: (rows, columns) of the tile, halo included.
+def align(witness: Witness, tile: Tile, corner: tuple[int, int]) -> tuple[Plane, Mask]:
+    """The witness's residual in D on the grid of a map that begins at `corner` of the glass, and where it is known.
 
-    Outside the frame it is 0 and unknown.
+    Both are (rows, columns) of the tile, halo included. Outside the frame the residual is 0 and unknown.
     """
-    whole, fraction = split(witness.offset)
-    codes = witness.codes.window(
+    down, right = witness.placement.upright(witness.codes.height, witness.codes.width)
+    whole, fraction = split((down + corner[0], right + corner[1]))
+    codes = turned_window(
+        witness.codes,
+        witness.placement.orientation,
         tile.rows.low + whole[0] - BEFORE_PX,
         tile.columns.low + whole[1] - BEFORE_PX,
         (tile.shape[0] + MARGIN_PX, tile.shape[1] + MARGIN_PX),
@@ -165,9 +174,12 @@ def align(witness: Witness, tile: Tile) -> tuple[Plane, Mask]:
     return resample(residual, known, fraction)
 
 
-def _learn_tile(witnesses: Sequence[Witness], fixed: Mask, params: LearnParams, tile: Tile) -> Dirt | None:
+def _learn_tile(
+    witnesses: Sequence[Witness], patch: Patch, fixed: Mask, params: LearnParams, tile: Tile
+) -> Dirt | None:
     """The dirt in one tile, halo included; None where its glass is clean."""
-    residuals, known = (np.stack(planes) for planes in zip(*(align(one, tile) for one in witnesses), strict=True))
+    aligned = (align(one, tile, patch.corner) for one in witnesses)
+    residuals, known = (np.stack(planes) for planes in zip(*aligned, strict=True))
     scenes = np.array([witness.scene for witness in witnesses])
     busy = _textures(residuals, known, params.residual)
     parts, density = _suspected(residuals, busy, known, scenes, params)

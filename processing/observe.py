@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .fingerprint import CELL_PX, Fingerprint, fingerprint
+from .cells import CELL_PX
+from .fingerprint import Fingerprint, fingerprint
 from .image import ImageInfo, in_order
 from .planes import PlaneFile
 from .raster import open_rows

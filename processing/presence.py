@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .arrays import Mask
+    from .placement import Placement
     from .residual import ResidualParams
     from .strips import Tile
 
@@ -29,17 +30,17 @@ def present(
     glass: GlassMap,
     last: int,
     codes: PlaneFile,
-    offset: tuple[float, float],
+    placement: Placement,
     gap: int,
     residual: ResidualParams,
     params: LifeParams,
     destination: Path,
     threads: int,
 ) -> GlassMap:
-    """Find the dirt of `glass` that lies in a later frame of the same size, whose coded residual is `codes`.
+    """Find the dirt of `glass` that lies in a later frame, whose coded residual is `codes`.
 
     `last` is the number of the map's newest witness, `gap` (1 or more) how many frames of the glass later this one
-    came, and `offset` where the glass lies in it (rows, columns, in px). The result has the density and the doubt of
+    came, and `placement` where the glass lies in it. The result has the density and the doubt of
     `glass`, and at `destination` lives of its own: the frame is their witness 0, and `dirty_px` counts its dirt.
     Memory is a few tiles; the result does not depend on `threads`. Raises ValueError for another `last` or `gap`,
     OSError where the disk is full.
@@ -50,7 +51,7 @@ def present(
         raise ValueError(f"a later frame comes 1 or more frames after the map, not {gap}")
     height, width = glass.lives.height, glass.lives.width
     residual = residual.on(height, width)
-    frame = Witness(codes, offset, scene=0)
+    frame = Witness(codes, placement, scene=0)
     prior = _prior_odds(gap, params)
     lives = PlaneFile(destination, height, width, glass.lives.dtype)
     lives.create()
@@ -66,7 +67,7 @@ def present(
         here = there[tile.inner]
         lives.write(tile.rows.start, tile.columns.start, here)
         dirty += int(np.count_nonzero(here))
-    return GlassMap(glass.density, glass.doubt, lives, dirty)
+    return GlassMap(glass.density, glass.doubt, lives, dirty, glass.corner)
 
 
 def _prior_odds(gap: int, params: LifeParams) -> float:
@@ -82,7 +83,7 @@ def _present_in_tile(
     mask: Mask = (glass.lives.read(*window) & np.uint32(1 << last)) > 0
     if not mask[tile.inner].any():
         return None
-    stands_out, known = align(frame, tile)
+    stands_out, known = align(frame, tile, glass.corner)
     look = look_again(stands_out[None], known[None], np.zeros(1, np.int64), mask.astype(np.uint8), residual)
     template = glass.density.read(*window)[mask].astype(np.float32) * np.float32(DENSITY_STEP_D)
     label, count = look.particles

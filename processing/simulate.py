@@ -16,6 +16,7 @@ from scipy import ndimage
 
 from .arrays import Mask, Plane, Planes, Scan
 from .density import Tone, stored
+from .placement import turned_back
 
 Scene = Callable[[int, int, int], Planes]
 """(scene number, rows, columns) -> the picture as linear light, (rows, columns, 3) of float32 in 0..1."""
@@ -37,7 +38,8 @@ class RollParams:
 
     `wipes` are the frames before which the glass is wiped (a share `left_behind` of the particles survives);
     `turnover` is the share of particles that are born, and that vanish, at each frame. `slots` patches of glass take
-    the frames in turn. `scene_repeats` frames in a row show the same picture; `fixtures` stay in every frame.
+    the frames in turn. `scene_repeats` frames in a row show the same picture; `fixtures` stay in every frame. Software
+    cuts up to `crop_px` off each edge of each frame, and leaves it in one of `orientations` (1 to 8, as in EXIF).
     """
 
     frames: int = 24
@@ -55,6 +57,8 @@ class RollParams:
     noise: float = 0.0075
     scene_repeats: int = 1
     fixtures: tuple[Fixture, ...] = ()
+    crop_px: int = 0
+    orientations: tuple[int, ...] = (1,)
     tone: Tone = field(default_factory=Tone)
     maximum: Literal[255, 65535] = 65535
     seed: int = 0
@@ -73,8 +77,9 @@ class SimulatedFrame:
     """One scan and the truth about it.
 
     `scan` (rows, columns, 3) stored values; `film` the same picture without any dirt and without sensor noise, as
-    linear transmittance 0..1; `glass` and `specks` (rows, columns) the densities of the dirt on the glass, at its
-    true `offset_px` (rows, columns), and on the film; `glass_id` tells patches and wipes of the glass apart.
+    linear transmittance 0..1; `glass` and `specks` (rows, columns) the densities of the dirt on the glass and on the
+    film; `glass_id` tells patches and wipes of the glass apart. Once turned as `orientation` says, the frame shows the
+    glass at its true `offset_px` (rows, columns).
     """
 
     scan: Scan
@@ -83,6 +88,7 @@ class SimulatedFrame:
     specks: Plane
     offset_px: tuple[float, float]
     glass_id: int
+    orientation: int = 1
 
 
 class Roll:
@@ -114,7 +120,7 @@ class Roll:
         noisy = seen + rng.standard_normal(seen.shape, dtype=np.float32) * p.noise * np.sqrt(seen)
         values = np.rint(stored(_as_seen(noisy, p.tone), p.tone) * p.maximum)
         scan: Scan = values.astype(np.uint8) if p.maximum == 255 else values.astype(np.uint16)
-        return SimulatedFrame(scan, film, glass, specks, offset, self._glass_id(index))
+        return _as_saved(SimulatedFrame(scan, film, glass, specks, offset, self._glass_id(index)), index, p)
 
     def _glass_id(self, index: int) -> int:
         """Wipes clean every slot; a new id for each slot after each wipe."""
@@ -156,6 +162,20 @@ def _as_seen(transmittance: Planes, tone: Tone) -> npt.NDArray[np.float64]:
     if tone.dirt == "darkens":
         return light
     return 0.004 / light
+
+
+def _as_saved(frame: SimulatedFrame, index: int, p: RollParams) -> SimulatedFrame:
+    """The frame as software has cropped and turned it."""
+    rng = np.random.default_rng((p.seed, 4, index))
+    top, left, bottom, right = (int(cut) for cut in rng.integers(0, p.crop_px + 1, 4))
+    orientation = int(rng.choice(p.orientations))
+    kept = slice(top, p.height - bottom), slice(left, p.width - right)
+    scan, film, glass, specks = (
+        np.ascontiguousarray(turned_back(plane[kept], orientation))
+        for plane in (frame.scan, frame.film, frame.glass, frame.specks)
+    )
+    offset = frame.offset_px[0] - top, frame.offset_px[1] - left
+    return SimulatedFrame(scan, film, glass, specks, offset, frame.glass_id, orientation)
 
 
 def _draw_dirt(rng: np.random.Generator, count: int, p: RollParams, outlines: Sequence[Mask]) -> list[Particle]:

@@ -3,7 +3,8 @@
 import numpy as np
 import numpy.typing as npt
 
-from dustwatch.processing.fingerprint import CELL_PX, Fingerprint, Points, cell_values
+from dustwatch.processing.cells import CELL_PX, Cells
+from dustwatch.processing.fingerprint import Fingerprint, Points
 
 HEIGHT, WIDTH = 800, 1200
 TEXTURE_D = 0.02
@@ -40,10 +41,10 @@ def signature(
     A share is `shown` of what stands at least 2 textures high, to a tenth of a pixel; `busy` may differ by cells.
     """
     film = a_film(rng) if film is None else film
-    texture = (np.broadcast_to(busy, film.shape) * TEXTURE_D).astype(np.float32)
+    texture = Cells((np.broadcast_to(busy, film.shape) * TEXTURE_D).astype(np.float32))
     seen = dirt[rng.random(len(dirt)) < shown]
-    seen[:, 2] *= TEXTURE_D / cell_values(texture, seen)
+    seen[:, 2] *= TEXTURE_D / texture.at(seen)
     seen = seen[seen[:, 2] >= 2] + np.array([*offset, 0])
     seen[:, :2] += rng.normal(0, 0.1, (len(seen), 2))
     dark = ordered(np.concatenate([seen, scattered(rng, clutter)]))
-    return Fingerprint(HEIGHT, WIDTH, dark, scattered(rng, clutter), texture, film)
+    return Fingerprint(HEIGHT, WIDTH, dark, scattered(rng, clutter), texture, Cells(film))

@@ -15,6 +15,7 @@ from dustwatch.processing.density import Tone, density_table
 from dustwatch.processing.image import DamagedImage
 from dustwatch.processing.learn import DENSITY_STEP_D, GlassMap
 from dustwatch.processing.observe import observe
+from dustwatch.processing.placement import Placement
 from dustwatch.processing.planes import PlaneFile
 from dustwatch.processing.raster import probe
 from dustwatch.processing.residual import ResidualParams
@@ -94,7 +95,7 @@ def cleaned(
     tifffile.imwrite(source, stored, photometric=photometric, rowsperstrip=7, **extra)
     info = probe(source)
     seen = observe(info, tone, ResidualParams(), folder / "codes", 1)
-    what = FrameDirt(glass, seen.codes, WITNESS, offset)
+    what = FrameDirt(glass, seen.codes, WITNESS, Placement(offset))
     target, mask = folder / "clean.tif", folder / "mask.png"
     report = clean(info, what, tone, ResidualParams(), params, target, mask, threads)
     picture = tifffile.imread(target).reshape(scan.shape)
@@ -231,7 +232,9 @@ def test_a_file_that_goes_bad_is_reported_and_no_scratch_file_stays(tmp_path: Pa
 @pytest.mark.parametrize("offset", [(0.0, 0.0), (5.0, -3.0), (0.5, 0.5), (-1.3, 20.2)])
 @pytest.mark.parametrize("rows", [Span(0, 230, 0, 230), Span(32, 64, 20, 90)])
 def test_the_dirt_in_a_frame_is_the_map_moved(tmp_path: Path, offset: tuple[float, float], rows: Span) -> None:
-    glass = FrameDirt(known_glass(tmp_path, dirt()), PlaneFile(tmp_path, 0, 0, np.dtype(np.int8)), WITNESS, offset)
+    glass = FrameDirt(
+        known_glass(tmp_path, dirt()), PlaneFile(tmp_path, *SHAPE, np.dtype(np.int8)), WITNESS, Placement(offset)
+    )
     found = dirt_in_frame(glass, Tile(rows, Span(0, SHAPE[1], 0, SHAPE[1])))
     assert found is not None
     density, doubt = found
@@ -244,5 +247,5 @@ def test_the_dirt_in_a_frame_is_the_map_moved(tmp_path: Path, offset: tuple[floa
 
 def test_a_frame_without_dirt_has_none(tmp_path: Path) -> None:
     glass = known_glass(tmp_path, dirt(), lives=1)
-    away = FrameDirt(glass, PlaneFile(tmp_path, 0, 0, np.dtype(np.int8)), WITNESS, (0.3, 0.3))
+    away = FrameDirt(glass, PlaneFile(tmp_path, *SHAPE, np.dtype(np.int8)), WITNESS, Placement((0.3, 0.3)))
     assert dirt_in_frame(away, Tile(Span(0, 230, 0, 230), Span(0, SHAPE[1], 0, SHAPE[1]))) is None

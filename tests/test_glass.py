@@ -11,11 +11,12 @@ from dustwatch.daemon.glass import Glass, Glasses, Run
 from dustwatch.daemon.groups import Member
 from dustwatch.processing.fingerprint import Fingerprint, MatchParams
 from dustwatch.processing.learn import MOST_FRAMES
+from dustwatch.processing.placement import Placement
 from tests.signatures import scattered, signature
 
 
 def members(count: int) -> tuple[Member, ...]:
-    return tuple(Member(3 * number, f"sha {number}", (number / 7, -number / 3)) for number in range(count))
+    return tuple(Member(3 * number, f"sha {number}", Placement((number / 7, -number / 3))) for number in range(count))
 
 
 @given(count=st.integers(1, 150), data=st.data())
@@ -42,7 +43,7 @@ def test_further_frames_leave_what_is_finished_as_it_is(count: int, more: int) -
 
 def test_a_map_is_named_after_all_that_it_depends_on() -> None:
     (run,) = Glass(members(3)).runs()
-    moved = replace(run.witnesses[1], offset=(9.0, 9.0))
+    moved = replace(run.witnesses[1], placement=Placement((9.0, 9.0)))
     others = [
         *Glass(members(4)).runs(),
         *Glass(members(3), wrong_sign=True).runs(),
@@ -54,10 +55,10 @@ def test_a_map_is_named_after_all_that_it_depends_on() -> None:
     assert replace(run, cleaned=run.cleaned[:1]).map_sha256 == run.map_sha256
 
 
-def test_offsets_of_an_earlier_run_are_kept_if_its_witnesses_are_the_same() -> None:
+def test_placements_of_an_earlier_run_are_kept_if_its_witnesses_are_the_same() -> None:
     glass = Glass(members(5))
     (early,) = Glass(members(5)).runs(4)
-    shifted = replace(glass, members=tuple(replace(one, offset=(0.5, 0.5)) for one in members(6)))
+    shifted = replace(glass, members=tuple(replace(one, placement=Placement((0.5, 0.5))) for one in members(6)))
     (now,) = shifted.runs(4)
     kept = now.as_in([replace(early, witnesses=early.witnesses[:2]), early])
     assert kept.map_sha256 == early.map_sha256

@@ -10,7 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dustwatch.daemon.groups import Group, Groups, Member
+from dustwatch.processing.cells import Cells
 from dustwatch.processing.fingerprint import Fingerprint, MatchParams
+from dustwatch.processing.placement import ORIENTATIONS
 from tests.signatures import Rng, a_film, scattered, signature
 
 PARAMS = MatchParams()
@@ -88,7 +90,7 @@ def test_offsets_are_found(seed: int) -> None:
     dirt = scattered(rng, 80)
     true = rng.uniform(-3, 3, (6, 2))
     (found,) = group([signature(rng, dirt, offset=tuple(offset)) for offset in true], PARAMS)
-    offsets = np.array([member.offset for member in found.members])
+    offsets = np.array([member.placement.offset for member in found.members])
     np.testing.assert_allclose(offsets - offsets.mean(axis=0), true - true.mean(axis=0), atol=0.12)
 
 
@@ -117,7 +119,7 @@ def test_two_halves_of_a_glass_become_one_when_a_frame_shows_both() -> None:
     (found,) = group(frames, PARAMS)
     assert [member.frame for member in found.members] == [0, 1, 2, 3, 4]
     true = np.diff(offsets, axis=0)
-    np.testing.assert_allclose(np.diff([member.offset for member in found.members], axis=0), true, atol=0.15)
+    np.testing.assert_allclose(np.diff([member.placement.offset for member in found.members], axis=0), true, atol=0.15)
 
 
 def test_who_was_not_recognised_at_first_joins_when_the_glass_is_known() -> None:
@@ -144,17 +146,56 @@ def test_a_scene_taken_twice_is_no_glass() -> None:
     frames = []
     for _ in range(4):
         once = signature(rng, scattered(rng, 0), clutter=300)
-        frames += [once, replace(once, film=once.film + np.float32(0.02))]
+        frames += [once, replace(once, film=Cells(once.film.values + np.float32(0.02)))]
     assert frames_in(group(frames, PARAMS)) == [[k] for k in range(8)]
 
 
-def test_frames_of_another_size_lie_on_another_glass() -> None:
+def test_frames_of_quite_another_size_lie_on_another_glass() -> None:
+    """No cropping explains it."""
     rng = np.random.default_rng(2)
     of = [0, 0, 0, 1, 1, 0, 1]
     dirt = scattered(rng, 80)
     frames = scans(rng, [dirt, dirt], of)
-    sized = [replace(frame, height=frame.height - k) for frame, k in zip(frames, of, strict=True)]
+    less = 2 * PARAMS.search_px + 1
+    sized = [replace(frame, height=frame.height - k * less) for frame, k in zip(frames, of, strict=True)]
     assert frames_in(group(sized, PARAMS)) == by_glass(of)
+
+
+@examples
+@given(seed=seeds)
+def test_frames_that_were_cropped_turned_and_mirrored_find_their_glass(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    dirt = scattered(rng, 100)
+    ways = [1, *rng.choice(ORIENTATIONS, 6).tolist()]
+    crops = rng.integers(0, 60, (7, 2)).tolist()
+    frames = []
+    for way, (top, left) in zip(ways, crops, strict=True):
+        upright = cropped(signature(rng, dirt), top, left)
+        back = {6: 8, 8: 6}.get(way, way)  # the others undo themselves
+        frames.append(upright.turned(back))
+    (found,) = group(frames, PARAMS)
+    for member, frame, way, crop in zip(found.members, frames, ways, crops, strict=True):
+        assert member.placement.orientation == way
+        lies = np.array(member.placement.upright(frame.height, frame.width))
+        np.testing.assert_allclose(lies + crop, np.array(crops[0]), atol=0.2)
+
+
+def cropped(frame: Fingerprint, top: int, left: int) -> Fingerprint:
+    """A frame without its first rows and columns."""
+    moved = [points - np.array([top, left, 0], np.float32) for points in (frame.dark, frame.light)]
+    dark, light = (points[(points[:, :2] >= 0).all(axis=1)] for points in moved)
+    texture, film = (Cells(cells.values, (-top, -left)) for cells in (frame.texture, frame.film))
+    return Fingerprint(frame.height - top, frame.width - left, dark, light, texture, film)
+
+
+@examples
+@given(seed=seeds, scale=st.floats(1.01, 1.2))
+def test_a_frame_of_another_scale_is_not_taken_for_one_of_the_glass(seed: int, scale: float) -> None:
+    rng = np.random.default_rng(seed)
+    dirt = scattered(rng, 100)
+    frames = [signature(rng, dirt) for _ in range(5)]
+    larger = replace(frames[4], dark=frames[4].dark * np.array([scale, scale, 1], np.float32))
+    assert frames_in(group([*frames[:4], larger], PARAMS)) == [[0, 1, 2, 3], [4]]
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -12,6 +12,7 @@ from dustwatch.daemon.frame import Stamp
 from dustwatch.daemon.glass import Fold, Run
 from dustwatch.daemon.groups import Group, Member
 from dustwatch.daemon.journal import Journal, Trouble
+from dustwatch.processing.placement import Placement
 
 STAMP = Stamp(10, 20, 30)
 A, B = PurePosixPath("roll/a.tif"), PurePosixPath("b\udcff\n.tif")  # as a name that is no UTF-8 is spelt
@@ -35,7 +36,9 @@ def add(journal: Journal, *names: PurePosixPath) -> None:
 
 
 def group(*frames: int) -> Group:
-    return Group(tuple(Member(frame, f"sha of {frame}", (frame / 3, -0.1)) for frame in frames))
+    return Group(
+        tuple(Member(frame, f"sha of {frame}", Placement((frame / 3, -0.1), 1 + frame % 8)) for frame in frames)
+    )
 
 
 def set_groups(journal: Journal, fold: Fold, *groups: Group) -> None:

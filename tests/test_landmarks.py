@@ -7,6 +7,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from dustwatch.processing.cells import Cells
 from dustwatch.processing.fingerprint import Fingerprint, MatchParams, coincide, same_scene
 from dustwatch.processing.landmarks import Landmarks, landmarks, number_scenes, recognise
 from tests.signatures import TEXTURE_D, Rng, a_film, scattered, signature
@@ -66,7 +67,7 @@ def test_one_frame_has_no_landmarks() -> None:
 def test_a_scene_taken_again_is_no_second_witness() -> None:
     rng = np.random.default_rng(2)
     first = signature(rng, scattered(rng, 0), clutter=300)
-    again = replace(first, film=first.film + np.float32(0.05))
+    again = replace(first, film=Cells(first.film.values + np.float32(0.05)))
     assert not len(learnt([(first, (0.0, 0.0)), (again, (0.0, 0.0))]).points)
 
 

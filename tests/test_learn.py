@@ -10,8 +10,8 @@ import tifffile
 from scipy import ndimage
 
 from dustwatch.processing import learn as module
+from dustwatch.processing.cells import CELL_PX, Patch
 from dustwatch.processing.density import Tone
-from dustwatch.processing.fingerprint import CELL_PX
 from dustwatch.processing.learn import (
     DENSITY_STEP_D,
     MOST_FRAMES,
@@ -24,6 +24,7 @@ from dustwatch.processing.learn import (
 )
 from dustwatch.processing.observe import observe
 from dustwatch.processing.particles import LifeParams
+from dustwatch.processing.placement import Placement
 from dustwatch.processing.planes import PlaneFile
 from dustwatch.processing.raster import probe
 from dustwatch.processing.residual import ResidualParams, decode
@@ -33,6 +34,7 @@ from dustwatch.processing.strips import tiles
 
 PARAMS = LearnParams()
 SIZE = (480, 360)
+SMALL = Patch((0, 0), 96, 128)
 ROLL = RollParams(frames=8, height=480, width=360, particles=30, turnover=0.0, specks=3, seed=5)
 
 
@@ -40,7 +42,7 @@ def witness(path: Path, scan: np.ndarray, offset: tuple[float, float], scene: in
     """What a frame leaves behind, by way of a real file."""
     tifffile.imwrite(path.with_suffix(".tif"), scan, photometric="rgb" if scan.ndim == 3 else "minisblack")
     seen = observe(probe(path.with_suffix(".tif")), Tone(), ResidualParams(), path, 1)
-    return Witness(seen.codes, offset, scene)
+    return Witness(seen.codes, Placement(offset), scene)
 
 
 def cells(shape: tuple[int, ...]) -> np.ndarray:
@@ -58,7 +60,8 @@ def learnt(
     codes = witnesses[0].codes
     fixed = cells((codes.height, codes.width)) if fixed is None else fixed
     folder.mkdir(exist_ok=True)
-    return learn(witnesses, fixed, params, folder, threads, lambda: None)
+    patch = Patch((0, 0), codes.height, codes.width)
+    return learn(witnesses, patch, fixed, params, folder, threads, lambda: None)
 
 
 def whole(plane: PlaneFile) -> np.ndarray:
@@ -133,7 +136,7 @@ def test_nothing_is_learnt_in_fixed_cells(simulated: Simulated, tmp_path: Path) 
 
 
 def test_one_scene_alone_teaches_nothing(simulated: Simulated, tmp_path: Path) -> None:
-    same = [Witness(one.codes, one.offset, 0) for one in simulated.witnesses]
+    same = [replace(one, scene=0) for one in simulated.witnesses]
     assert learnt(same, tmp_path).dirty_px == 0
 
 
@@ -196,13 +199,13 @@ def test_what_too_few_frames_show_is_left_alone(tmp_path: Path, fewest: int, lea
 def test_too_few_and_too_many_frames_are_refused(tmp_path: Path, count: int) -> None:
     witnesses = imagined(tmp_path, [True]) * count
     with pytest.raises(ValueError, match=f"from 2 to 32 frames, not {count}"):
-        learn(witnesses, cells((96, 128)), PARAMS, tmp_path, 1, lambda: None)
+        learn(witnesses, SMALL, cells((96, 128)), PARAMS, tmp_path, 1, lambda: None)
 
 
 def test_steps_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_TILE_PX", 64)
     steps: list[None] = []
-    learn(imagined(tmp_path, [True] * 2), cells((96, 128)), PARAMS, tmp_path, 2, lambda: steps.append(None))
+    learn(imagined(tmp_path, [True] * 2), SMALL, cells((96, 128)), PARAMS, tmp_path, 2, lambda: steps.append(None))
     assert len(steps) == learning_steps(96, 128) == 4
 
 
@@ -219,7 +222,7 @@ def test_frames_are_laid_over_the_map(tmp_path: Path, offset: tuple[int, int]) -
     codes.create()
     codes.write(0, 0, np.random.default_rng(0).integers(-127, 128, (96, 128)))
     (tile,) = tiles(96, 128, size=128, halo=0)
-    found, sure = align(Witness(codes, (float(offset[0]), float(offset[1])), 0), tile)
+    found, sure = align(Witness(codes, Placement((float(offset[0]), float(offset[1]))), 0), tile, (0, 0))
     there = tuple(slice(400 + shift, 400 + shift + n) for shift, n in zip(offset, (96, 128), strict=True))
     np.testing.assert_allclose(found, np.pad(decode(whole(codes))[0], 400)[there], atol=1e-6)
     # The last row and column lie beside what is unknown.
@@ -229,8 +232,8 @@ def test_frames_are_laid_over_the_map(tmp_path: Path, offset: tuple[int, int]) -
 def test_between_pixels_a_frame_is_interpolated(tmp_path: Path) -> None:
     (one,) = imagined(tmp_path, [True])
     (tile,) = tiles(96, 128, size=128, halo=0)
-    whole_px = align(one, tile)[0]
-    half_px = align(Witness(one.codes, (0.0, 0.5), 0), tile)[0]
+    whole_px = align(one, tile, (0, 0))[0]
+    half_px = align(Witness(one.codes, Placement((0.0, 0.5)), 0), tile, (0, 0))[0]
     spot = (slice(44, 53), slice(28, 37))
     expected = ndimage.shift(whole_px, (0, -0.5), order=5)
     np.testing.assert_allclose(half_px[spot], expected[spot], atol=0.006)

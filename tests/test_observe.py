@@ -1,6 +1,5 @@
 """Pass 1 over real files."""
 
-from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +7,8 @@ import pytest
 import tifffile
 
 from dustwatch.processing import observe as module
+from dustwatch.processing.cells import CELL_PX
 from dustwatch.processing.density import Tone
-from dustwatch.processing.fingerprint import CELL_PX
 from dustwatch.processing.image import DamagedImage
 from dustwatch.processing.observe import Observation, observe
 from dustwatch.processing.raster import probe
@@ -38,7 +37,9 @@ def seen(scan: np.ndarray, folder: Path, threads: int = 1) -> Observation:
 
 
 def everything(of: Observation) -> list[object]:
-    return [of.codes.path.read_bytes(), *(part.tobytes() for part in astuple(of.fingerprint)[2:])]
+    one = of.fingerprint
+    parts = (one.dark, one.light, one.texture.values, one.film.values)
+    return [of.codes.path.read_bytes(), *(part.tobytes() for part in parts)]
 
 
 @pytest.mark.parametrize(("shape", "colours"), [((517, 203), 1), ((517, 203, 3), 3), ((517, 203, 4), 3), ((1, 1), 1)])
@@ -59,7 +60,7 @@ def test_it_is_what_the_whole_picture_at_once_gives(
         [blocks[y : y + per_cell, x : x + per_cell].mean() for x in range(0, blocks.shape[1], per_cell)]
         for y in range(0, blocks.shape[0], per_cell)
     ]
-    np.testing.assert_allclose(found.fingerprint.film, film, rtol=1e-5)
+    np.testing.assert_allclose(found.fingerprint.film.values, film, rtol=1e-5)
     assert (found.fingerprint.height, found.fingerprint.width) == (height, width)
 
 

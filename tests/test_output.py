@@ -94,6 +94,7 @@ RECEIPTS = st.builds(
     glass_id=st.none() | TEXT,
     map_frames=COUNT,
     offset_px=st.none() | st.tuples(FINITE, FINITE),
+    orientation=st.integers(1, 8),
     changed_px=COUNT,
     changed_share=FINITE,
     reencoded=st.booleans(),

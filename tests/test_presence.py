@@ -13,14 +13,15 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from dustwatch.processing import learn as learn_module
+from dustwatch.processing.cells import CELL_PX, Patch
 from dustwatch.processing.clean import FrameDirt, RepairParams, clean
 from dustwatch.processing.density import Tone
 from dustwatch.processing.figures import Figures, figures
-from dustwatch.processing.fingerprint import CELL_PX
 from dustwatch.processing.image import ImageInfo
 from dustwatch.processing.learn import DENSITY_STEP_D, GlassMap, LearnParams, Witness, learn
 from dustwatch.processing.observe import observe
 from dustwatch.processing.particles import LifeParams, lives
+from dustwatch.processing.placement import UNMOVED, Placement
 from dustwatch.processing.planes import PlaneFile
 from dustwatch.processing.presence import _prior_odds, present
 from dustwatch.processing.raster import probe
@@ -88,7 +89,7 @@ def looked_for(
     threads: int = 2,
 ) -> GlassMap:
     destination = codes.path.with_name(codes.path.name + "-lives")
-    return present(glass, last, codes, offset, gap, ResidualParams(), params, destination, threads)
+    return present(glass, last, codes, Placement(offset), gap, ResidualParams(), params, destination, threads)
 
 
 def whole(plane: PlaneFile) -> np.ndarray:
@@ -206,9 +207,7 @@ def test_no_file_stays_open(tmp_path: Path) -> None:
 
 def test_what_a_learnt_map_holds_is_found_or_gone(tmp_path: Path) -> None:
     """The map is from frames with two spots; of the later frames one shows both, one only the first."""
-    witnesses = [
-        Witness(coded(tmp_path / str(k), film(seed=k) + dirt(SPOTS[:2])), (0.0, 0.0), k) for k in range(LAST + 1)
-    ]
+    witnesses = [Witness(coded(tmp_path / str(k), film(seed=k) + dirt(SPOTS[:2])), UNMOVED, k) for k in range(LAST + 1)]
     glass = learnt(witnesses, tmp_path / "map")
     both, first = (dirt(spots) > 0.05 for spots in (SPOTS[:2], SPOTS[:1]))
     unchanged = looked_for(glass, coded(tmp_path / "unchanged", film(seed=20) + dirt(SPOTS[:2])))
@@ -233,9 +232,10 @@ class Simulated:
 
 def learnt(witnesses: Sequence[Witness], folder: Path) -> GlassMap:
     codes = witnesses[0].codes
-    fixed = np.zeros((-(-codes.height // CELL_PX), -(-codes.width // CELL_PX)), np.bool_)
+    patch = Patch((0, 0), codes.height, codes.width)
+    fixed = np.zeros((-(-patch.height // CELL_PX), -(-patch.width // CELL_PX)), np.bool_)
     folder.mkdir()
-    return learn(witnesses, fixed, LearnParams(), folder, 2, lambda: None)
+    return learn(witnesses, patch, fixed, LearnParams(), folder, 2, lambda: None)
 
 
 @pytest.fixture(scope="module")
@@ -246,13 +246,13 @@ def simulated(tmp_path_factory: pytest.TempPathFactory) -> Simulated:
     roll = Roll(params, landscape(params.seed))
     frames = [roll.frame(number) for number in range(len(roll))]
     files = [scanned(folder / str(number), frame.scan) for number, frame in enumerate(frames)]
-    witnesses = [Witness(codes, frames[k].offset_px, k) for k, (_, codes) in enumerate(files)]
+    witnesses = [Witness(codes, Placement(frames[k].offset_px), k) for k, (_, codes) in enumerate(files)]
     return Simulated(folder, frames, [info for info, _ in files], witnesses, learnt(witnesses[:-1], folder / "early"))
 
 
 def looked_for_in_newest(roll: Simulated) -> GlassMap:
     newest = roll.witnesses[-1]
-    return looked_for(roll.early, newest.codes, last=len(roll.frames) - 2, offset=newest.offset)
+    return looked_for(roll.early, newest.codes, last=len(roll.frames) - 2, offset=newest.placement.offset)
 
 
 def on_the_glass(frame: SimulatedFrame) -> np.ndarray:
@@ -288,6 +288,6 @@ def cleaned(roll: Simulated, glass: GlassMap, witness: int) -> Figures:
     """How the newest frame comes out if its dirt is taken for that of this witness."""
     newest = roll.witnesses[-1]
     target, mask = roll.folder / "clean.tif", roll.folder / "mask.png"
-    what = FrameDirt(glass, newest.codes, witness, newest.offset)
+    what = FrameDirt(glass, newest.codes, witness, newest.placement)
     clean(roll.infos[-1], what, Tone(), ResidualParams(), RepairParams(), target, mask, 2)
     return figures(tifffile.imread(target), roll.frames[-1])
