@@ -69,7 +69,15 @@ def interleaved(tmp_path_factory: pytest.TempPathFactory) -> Cleaned:
     return cleaned(tmp_path_factory.mktemp("slots"), RollParams(frames=FRAMES, slots=2, seed=2, **SMALL))
 
 
-@pytest.mark.parametrize("roll", ["wiped", "interleaved"])
+@pytest.fixture(scope="module")
+def cropped(tmp_path_factory: pytest.TempPathFactory) -> Cleaned:
+    """A roll that software has cropped and turned as it liked."""
+    ways = (1, 1, 3, 2, 6, 8)
+    params = RollParams(frames=FRAMES, crop_px=60, orientations=ways, seed=3, **SMALL)
+    return cleaned(tmp_path_factory.mktemp("cropped"), params)
+
+
+@pytest.mark.parametrize("roll", ["wiped", "interleaved", "cropped"])
 def test_frames_are_grouped_by_their_glass(roll: str, request: pytest.FixtureRequest) -> None:
     done: Cleaned = request.getfixturevalue(roll)
     assert all(done.glass_ids)
@@ -78,7 +86,7 @@ def test_frames_are_grouped_by_their_glass(roll: str, request: pytest.FixtureReq
         assert told["map_frames"] == done.glass_ids.count(told["glass_id"])
 
 
-@pytest.mark.parametrize(("roll", "floor_db", "treated"), [("wiped", 37.5, 0.85), ("interleaved", 33.0, 0.80)])
+@pytest.mark.parametrize(("roll", "floor_db", "treated"), [("wiped", 37.5, 0.85), ("interleaved", 33.0, 0.80), ("cropped", 36.0, 0.85)])
 def test_dirt_goes_and_film_stays(roll: str, floor_db: float, treated: float, request: pytest.FixtureRequest) -> None:
     found: Figures = request.getfixturevalue(roll).figures
     assert found.psnr_scan_db < 25
