@@ -178,7 +178,7 @@ def _repair_band(
         stands_out, known = decode(dirt.codes.read(span.low, span.high, columns.low, columns.high))
         busy = texture(stands_out, known & ~dirty, residual)
         scan = rows[:, columns.low : columns.high, : info.colours]
-        values, by_fill = _repair(scan, *here, dirty, known, busy, tone, params)
+        values, by_fill = _repair(scan, *here, dirty, busy, tone, params)
         part = slice(columns.start, columns.stop)
         chosen = dirty[tile.inner]
         out[:, part, : info.colours][chosen] = values[tile.inner][chosen]
@@ -197,7 +197,6 @@ def _repair(
     density: Plane,
     doubt: Plane,
     dirty: Mask,
-    known: Mask,
     busy: Plane,
     tone: Tone,
     params: RepairParams,
@@ -211,7 +210,8 @@ def _repair(
     added = 1 - np.power(np.float32(10), -np.maximum(dirt, 0))
     division_error = doubt[dirty] ** 2 + added * division_noise(values, tone, maximum, params.scanner_noise) ** 2
     fill_error = busy[dirty] ** 2
-    share = np.where(known[dirty], division_error / (division_error + fill_error), np.float32(1))
+    clipped = ((values == 0) | (values == maximum)).any(axis=1)
+    share = np.where(clipped, np.float32(1), division_error / (division_error + fill_error))
     estimate = divided(values, dirt, tone, maximum) * (1 - share[:, None]) + spanned * share[:, None]
     out = scan.copy()
     out[dirty] = to_values(estimate, tone, maximum).astype(scan.dtype)

@@ -13,14 +13,14 @@ from .fingerprint import Fingerprint, fingerprint
 from .image import ImageInfo, in_order
 from .planes import PlaneFile
 from .raster import open_rows
-from .residual import BLOCK_PX, Codes, ResidualParams, background, block_means, encode, mean_density
+from .residual import BLOCK_PX, Codes, Knowledge, ResidualParams, background, block_means, encode, mean_density
 from .strips import Span, bands
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-    from .arrays import Mask, Plane, Scan
+    from .arrays import Plane, Scan
     from .density import Tone
 
 _BAND_BYTES = 24 << 20
@@ -73,11 +73,11 @@ def observe(info: ImageInfo, tone: Tone, params: ResidualParams, destination: Pa
 
 @dataclass(frozen=True, slots=True)
 class _Band:
-    """Rows of a picture: density, where it is known, and the means of its blocks."""
+    """Rows of a picture: density, how it is known, and the means of its blocks."""
 
     span: Span
     density: Plane
-    known: Mask
+    known: Knowledge
     blocks: Plane
 
 

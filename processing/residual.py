@@ -23,7 +23,7 @@ BLOCK_PX = 4
 """The background is computed on blocks of this size; windows start at a multiple of it."""
 
 UNKNOWN = np.int8(-128)
-"""Code of a pixel that tells nothing, because the scan is clipped there."""
+"""Code of a pixel that tells nothing, because the scan is clipped there and it does not even stand out."""
 
 _REFERENCE_PX = 1800
 _LARGEST_PX = 40.0
@@ -33,8 +33,16 @@ _STEPS = 127 / math.asinh(_REACH_D / _FINE_D)
 _DECODED = (_FINE_D * np.sinh(np.arange(-128, 128) / _STEPS)).astype(np.float32)
 _DECODED[0] = 0.0
 
+_CLIPPED_D = 0.1
+"""How far what is clipped must stand out to count: on film that is itself clipped, dirt does not show."""
+
 Codes = npt.NDArray[np.int8]
 """(rows, columns) residuals, coded; `decode` gives them back in D."""
+
+Knowledge = npt.NDArray[np.uint8]
+"""(rows, columns): how well a density is known. One that is clipped as dense dirt may be is larger than it seems."""
+
+NOT_AT_ALL, EXACTLY, AT_LEAST = 0, 1, 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,32 +75,36 @@ class ResidualParams:
         return round(1.7 * self.background_px)
 
 
-def mean_density(scan: Scan, colours: int, tone: Tone, maximum: int) -> tuple[Plane, Mask]:
-    """Mean density in D over the first `colours` channels, and where it is known: no channel clipped.
+def mean_density(scan: Scan, colours: int, tone: Tone, maximum: int) -> tuple[Plane, Knowledge]:
+    """Mean density in D over the first `colours` channels, and how it is known, see `Knowledge`.
 
     `scan` is (rows, columns, channels); both results are (rows, columns). A channel is clipped at 0 and at
     `maximum`. Raises ValueError for another shape or type.
     """
     require_scan(scan)
     density = np.empty(scan.shape[:2], np.float32)
-    known = np.empty(scan.shape[:2], np.bool_)
+    known = np.empty(scan.shape[:2], np.uint8)
     _mean_density(scan, colours, density_table(tone, maximum), density, known)
     return density, known
 
 
 @kernel
-def _mean_density(scan: Scan, colours: int, table: npt.NDArray[np.float32], density: Plane, known: Mask) -> None:
+def _mean_density(scan: Scan, colours: int, table: npt.NDArray[np.float32], density: Plane, known: Knowledge) -> None:
     top = len(table) - 1
+    thin, dense = (0, top) if table[0] < table[top] else (top, 0)
     for y in range(scan.shape[0]):
         for x in range(scan.shape[1]):
             total = np.float32(0)
-            whole = True
+            how = EXACTLY
             for c in range(colours):
                 value = scan[y, x, c]
                 total += table[value]
-                whole &= 0 < value < top
+                if value == thin:
+                    how = NOT_AT_ALL
+                elif value == dense and how == EXACTLY:
+                    how = AT_LEAST
             density[y, x] = total / colours
-            known[y, x] = whole
+            known[y, x] = how
 
 
 def block_means(density: Plane) -> Plane:
@@ -130,11 +142,12 @@ def _block_means(density: Plane, blocks: Plane) -> None:
             blocks[by, bx] = total / ((bottom - by * BLOCK_PX) * (right - bx * BLOCK_PX))
 
 
-def encode(density: Plane, known: Mask, blocks: Plane, above: int = 0) -> Codes:
+def encode(density: Plane, known: Knowledge, blocks: Plane, above: int = 0) -> Codes:
     """Code `density` minus its background; both (rows, columns), `blocks` as `background` gave it.
 
     `blocks` may begin `above` px over the first row of `density`. The background between the centres of blocks is
-    interpolated linearly. Where not `known` the code is `UNKNOWN`.
+    interpolated linearly. Where the density is not `known` the code is `UNKNOWN`; what is `AT_LEAST` so dense is
+    coded if that stands out already.
     """
     codes = np.empty(density.shape, np.int8)
     _encode(density, known, blocks, above, np.float32(1 / _FINE_D), np.float32(_STEPS), codes)
@@ -143,7 +156,7 @@ def encode(density: Plane, known: Mask, blocks: Plane, above: int = 0) -> Codes:
 
 @kernel
 def _encode(
-    density: Plane, known: Mask, blocks: Plane, above: int, per_fine: np.float32, steps: np.float32, codes: Codes
+    density: Plane, known: Knowledge, blocks: Plane, above: int, per_fine: np.float32, steps: np.float32, codes: Codes
 ) -> None:
     height, width = density.shape
     last_row, last_column = blocks.shape[0] - 1, blocks.shape[1] - 1
@@ -153,7 +166,7 @@ def _encode(
         down = min(up + 1, last_row)
         fy = np.float32(v - up)
         for x in range(width):
-            if not known[y, x]:
+            if known[y, x] == NOT_AT_ALL:
                 codes[y, x] = -128
                 continue
             u = min(max((x - (BLOCK_PX - 1) / 2) / BLOCK_PX, 0.0), float(last_column))
@@ -163,6 +176,9 @@ def _encode(
             upper = blocks[up, left] + fx * (blocks[up, right] - blocks[up, left])
             lower = blocks[down, left] + fx * (blocks[down, right] - blocks[down, left])
             stands_out = density[y, x] - (upper + fy * (lower - upper))
+            if known[y, x] == AT_LEAST and stands_out < _CLIPPED_D:
+                codes[y, x] = -128
+                continue
             code = np.rint(steps * np.arcsinh(stands_out * per_fine))
             codes[y, x] = np.int8(min(max(code, -127.0), 127.0))
 

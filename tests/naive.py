@@ -5,18 +5,21 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from dustwatch.processing.residual import AT_LEAST, EXACTLY, NOT_AT_ALL
+
 Floats = npt.NDArray[np.float64]
 Mask = npt.NDArray[np.bool_]
 
 
 def mean_density(scan: npt.NDArray[np.integer], colours: int, table: npt.NDArray[np.floating]) -> tuple[Floats, Mask]:
     height, width = scan.shape[:2]
-    density, known = np.empty((height, width)), np.empty((height, width), np.bool_)
+    density, known = np.empty((height, width)), np.empty((height, width), np.uint8)
+    thin, dense = (0, len(table) - 1) if table[0] < table[-1] else (len(table) - 1, 0)
     for y in range(height):
         for x in range(width):
             values = [int(scan[y, x, c]) for c in range(colours)]
             density[y, x] = sum(float(table[value]) for value in values) / colours
-            known[y, x] = all(0 < value < len(table) - 1 for value in values)
+            known[y, x] = NOT_AT_ALL if thin in values else AT_LEAST if dense in values else EXACTLY
     return density, known
 
 

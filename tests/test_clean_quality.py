@@ -86,7 +86,9 @@ def test_frames_are_grouped_by_their_glass(roll: str, request: pytest.FixtureReq
         assert told["map_frames"] == done.glass_ids.count(told["glass_id"])
 
 
-@pytest.mark.parametrize(("roll", "floor_db", "treated"), [("wiped", 37.5, 0.85), ("interleaved", 33.0, 0.80), ("cropped", 36.0, 0.85)])
+@pytest.mark.parametrize(
+    ("roll", "floor_db", "treated"), [("wiped", 37.5, 0.85), ("interleaved", 33.0, 0.80), ("cropped", 36.0, 0.85)]
+)
 def test_dirt_goes_and_film_stays(roll: str, floor_db: float, treated: float, request: pytest.FixtureRequest) -> None:
     found: Figures = request.getfixturevalue(roll).figures
     assert found.psnr_scan_db < 25

@@ -22,7 +22,7 @@ from dustwatch.processing.fingerprint import (
 )
 from dustwatch.processing.placement import ORIENTATIONS, turned
 from dustwatch.processing.planes import PlaneFile
-from dustwatch.processing.residual import ResidualParams, background, block_means, encode
+from dustwatch.processing.residual import EXACTLY, ResidualParams, background, block_means, encode
 from tests import naive
 from tests.signatures import HEIGHT, WIDTH, a_film, ordered, scattered, signature
 
@@ -42,10 +42,10 @@ def crowd(rng: np.random.Generator, count: int) -> Points:
 
 def left_by(folder: Path, density: np.ndarray, known: np.ndarray | None = None) -> PlaneFile:
     """The coded residual of a frame of this density, as a first pass leaves it."""
-    known = np.ones(density.shape, np.bool_) if known is None else known
+    known = np.full(density.shape, EXACTLY) if known is None else known
     file = PlaneFile(folder / "codes", *density.shape, np.dtype(np.int8))
     file.create()
-    file.write(0, 0, encode(density, known, background(block_means(density), ResidualParams())))
+    file.write(0, 0, encode(density, known.astype(np.uint8), background(block_means(density), ResidualParams())))
     return file
 
 
