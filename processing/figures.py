@@ -1,6 +1,7 @@
 """How good a cleaned frame is against the simulator's truth; the demo and the benchmark quote these figures.
 
-All are taken at gamma 2.2 on the scan's own values (share of full scale), before any JPEG encoding:
+All are taken on the scan's own values (share of full scale), those of a linear scan at gamma 2.2, before any JPEG
+encoding:
 
 - *inside the dirt*: density of the glass above .04 D, no film dirt there; PSNR against the film without dirt.
 - *treated*: share of the pixels inside whose error is at most half of the scan's.
@@ -17,6 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from .arrays import Mask, Scan, require_scan
+from .density import Tone, stored
+from .simulate import as_seen
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
@@ -24,7 +27,9 @@ if TYPE_CHECKING:
     from .simulate import SimulatedFrame
 
 INSIDE_D, CLEAN_D = 0.04, 0.005
-_VISIBLE = 1 / 255
+# One step of 8 bit is not over it, whatever its two values are rounded to.
+_VISIBLE = 1 / 255 + 1e-9
+_LINEAR = Tone()
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,11 +46,10 @@ class Figures:
     halo_harm: float
 
 
-def figures(cleaned: Scan, frame: SimulatedFrame) -> Figures:
+def figures(cleaned: Scan, frame: SimulatedFrame, tone: Tone = _LINEAR) -> Figures:
     """Compare `cleaned`, (rows, columns, 3) stored values like `frame.scan`, with the film.
 
-    The roll is linear and dirt darkens it. Raises ValueError when `cleaned` has another shape or type than
-    the scan.
+    `tone` is the roll's. Raises ValueError when `cleaned` has another shape or type than the scan.
     """
     require_scan(cleaned)
     if cleaned.shape != frame.scan.shape or cleaned.dtype != frame.scan.dtype:
@@ -55,10 +59,11 @@ def figures(cleaned: Scan, frame: SimulatedFrame) -> Figures:
     inside = (frame.glass > INSIDE_D) & spotless
     halo = (frame.glass >= CLEAN_D) & (frame.glass <= INSIDE_D) & spotless
     clean = (frame.glass < CLEAN_D) & spotless
-    before, after = _error(frame.scan, frame, inside), _error(cleaned, frame, inside)
-    halo_before, halo_after = _error(frame.scan, frame, halo), _error(cleaned, frame, halo)
+    before, after = (_error(image, frame, inside, tone) for image in (frame.scan, cleaned))
+    halo_before, halo_after = (_error(image, frame, halo, tone) for image in (frame.scan, cleaned))
     changed = (cleaned != frame.scan).any(axis=-1) & clean
-    visible = np.abs(_at_gamma(cleaned, changed) - _at_gamma(frame.scan, changed)).max(axis=-1) > _VISIBLE
+    shift = _shown(_shares(cleaned, changed), tone) - _shown(_shares(frame.scan, changed), tone)
+    visible = np.abs(shift).max(axis=-1) > _VISIBLE
     return Figures(
         psnr_scan_db=_psnr(before),
         psnr_db=_psnr(after),
@@ -81,15 +86,21 @@ def same_groups(found: Sequence[Hashable], true: Sequence[Hashable]) -> bool:
     return len(pairs) == len(set(found)) == len(set(true))
 
 
-def _at_gamma(values: Scan, where: Mask) -> npt.NDArray[np.float64]:
-    """Values at `where`, (pixels, channels), at gamma 2.2."""
-    return np.asarray((values[where] / np.iinfo(values.dtype).max) ** (1 / 2.2), np.float64)
+def _shares(values: Scan, where: Mask) -> npt.NDArray[np.float64]:
+    """Stored values at `where`, (pixels, channels), as share of full scale."""
+    return np.asarray(values[where] / np.iinfo(values.dtype).max, np.float64)
 
 
-def _error(values: Scan, frame: SimulatedFrame, where: Mask) -> npt.NDArray[np.float64]:
+def _shown(shares: npt.NDArray[np.float64], tone: Tone) -> npt.NDArray[np.float64]:
+    """Stored shares as a screen is given them: linear ones at gamma 2.2, others as they are."""
+    return np.asarray(shares ** (1 / 2.2), np.float64) if tone.encoding == "linear" else shares
+
+
+def _error(values: Scan, frame: SimulatedFrame, where: Mask, tone: Tone) -> npt.NDArray[np.float64]:
     """Root mean square over the channels of the difference to the film at `where`, (pixels,)."""
-    film = np.clip(frame.film[where].astype(np.float64), 0, 1) ** (1 / 2.2)
-    return np.asarray(np.sqrt(((_at_gamma(values, where) - film) ** 2).mean(axis=-1)), np.float64)
+    film = stored(as_seen(frame.film[where], tone), tone)
+    difference = _shown(_shares(values, where), tone) - _shown(film, tone)
+    return np.asarray(np.sqrt((difference**2).mean(axis=-1)), np.float64)
 
 
 def _psnr(error: npt.NDArray[np.float64]) -> float:

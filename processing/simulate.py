@@ -118,7 +118,7 @@ class Roll:
         if "holder edge" in p.fixtures:
             seen[-_HOLDER_PX:] = 1e-4
         noisy = seen + rng.standard_normal(seen.shape, dtype=np.float32) * p.noise * np.sqrt(seen)
-        values = np.rint(stored(_as_seen(noisy, p.tone), p.tone) * p.maximum)
+        values = np.rint(stored(as_seen(noisy, p.tone), p.tone) * p.maximum)
         scan: Scan = values.astype(np.uint8) if p.maximum == 255 else values.astype(np.uint16)
         return _as_saved(SimulatedFrame(scan, film, glass, specks, offset, self._glass_id(index)), index, p)
 
@@ -156,7 +156,7 @@ def _negative(scene: Planes, rng: np.random.Generator, p: RollParams) -> Planes:
     return np.power(10.0, -np.maximum(density + grain, 0.02), dtype=np.float32)
 
 
-def _as_seen(transmittance: Planes, tone: Tone) -> npt.NDArray[np.float64]:
+def as_seen(transmittance: Planes, tone: Tone) -> npt.NDArray[np.float64]:
     """Linear light as the file holds it: the negative itself, or a positive inverted from it by density."""
     light = np.clip(transmittance, 1e-4, 1.0).astype(np.float64)
     if tone.dirt == "darkens":

@@ -1,13 +1,16 @@
 """The figures say what their definitions say, on frames made by hand."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from dustwatch.processing.arrays import Plane
+from dustwatch.processing.density import Tone
+from dustwatch.processing.density import stored as encoded
 from dustwatch.processing.figures import Figures, figures, mean_figures, same_groups
-from dustwatch.processing.simulate import SimulatedFrame
+from dustwatch.processing.simulate import SimulatedFrame, as_seen
 
 
 def stored(light: Plane) -> "np.ndarray":
@@ -55,6 +58,32 @@ def test_shares_are_of_their_own_regions(glass: Plane) -> None:
     assert found.treated == pytest.approx(0.3)
     assert found.halo_harm == pytest.approx(0.2)
     assert found.harm == pytest.approx(4 / 80)
+
+
+def test_inverted_positives_are_measured_as_they_are_stored(glass: Plane) -> None:
+    tone = Tone(encoding="srgb", dirt="brightens")
+    made = frame(glass)
+    film, scan = (
+        np.rint(255 * encoded(as_seen(light, tone), tone)).astype(np.uint8)
+        for light in (made.film, made.film * 10.0 ** -glass[..., None])
+    )
+    made = replace(made, scan=scan)
+    step = (scan[0, 0, 0] - film[0, 0, 0]) / 255
+    assert figures(scan, made, tone).psnr_db == pytest.approx(-20 * math.log10(step), abs=0.5)
+    assert figures(film, made, tone).treated == 1
+    harmed = scan.copy()
+    harmed[2] += 1
+    harmed[3] += 2
+    assert figures(harmed, made, tone).harm == pytest.approx(10 / 80)
+
+
+def test_one_step_of_8_bit_is_no_harm_whatever_the_value() -> None:
+    values = np.arange(254, dtype=np.uint8).reshape(1, -1, 1).repeat(3, axis=-1)
+    clean = np.zeros(values.shape[:2], np.float32)
+    made = SimulatedFrame(values, np.full(values.shape, 0.5, np.float32), clean, clean, (0.0, 0.0), 0)
+    srgb = Tone(encoding="srgb")
+    assert figures(values + 1, made, srgb).harm == 0
+    assert figures(values + 2, made, srgb).harm == 1
 
 
 def test_dirt_on_the_film_counts_nowhere(glass: Plane) -> None:
