@@ -6,10 +6,10 @@ FILES := $(sort $(wildcard daemon/*.py processing/*.py profiles/*))
 # Named after the list of files: a file that comes or goes has to be installed, one that is edited has not.
 READY := $(VENV)/ready-$(firstword $(shell echo '$(FILES)' | cksum))
 
-.PHONY: help demo test check bench clean
+.PHONY: help demo test check bench bench-full clean
 
 help:  ## What can be made
-	@sed -n 's/^\([a-z]*\):.*## /make \1\t/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' Makefile
 
 demo: $(READY)  ## Make a dirty roll, clean it, and show it: demo/contact-sheet.png
 	$(BIN)/dustwatch demo
@@ -25,6 +25,9 @@ check: $(READY)  ## Style, types and layers only
 
 bench: $(READY)  ## How clean the frames come out, against what others do: bench-out/quality.md and .png
 	$(BIN)/python -m tests.bench.quality
+
+bench-full: $(READY)  ## The same with more rolls, longer ones, and those of other kinds; takes hours
+	$(BIN)/python -m tests.bench.quality --full
 
 clean:  ## Remove all that was made here
 	rm -rf $(VENV) build *.egg-info demo bench-out

@@ -1,355 +1,206 @@
 """Measure how well dirt comes off simulated rolls: ours without any oracle, peers with all help they can use.
 
-    python -m tests.bench.quality [--seeds 1 2 3] [--data DIR] [--output DIR] [--quick] [--peers-only]
+    python -m tests.bench.quality [--full | --quick] [--seeds 1 2 3] [--data DIR] [--output DIR] [--threads 2]
 
-Prints a Markdown table, and leaves it beside a plot in --output. The figures are those of
-``dustwatch.processing.figures``. Seconds are wall time; ours alone include reading and writing.
+Prints Markdown tables, and leaves them beside a plot in --output. The figures are those of
+``dustwatch.processing.figures``; F1 is that of the mask (``tests.bench.masks``), of ours that of the receipts.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
+import math
 import sys
-import tempfile
-import time
-from dataclasses import dataclass, replace
-from functools import cache, lru_cache
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import cv2
 import matplotlib as mpl
 import numpy as np
-import numpy.typing as npt
-import tifffile
-from PIL import Image
-from scipy import ndimage
 
-from dustwatch.processing.figures import CLEAN_D, INSIDE_D, Figures, figures, mean_figures, same_groups
-from dustwatch.processing.scenes import landscape
-from dustwatch.processing.simulate import Roll, RollParams, Scene, SimulatedFrame
+from dustwatch.daemon.report import Reporter
+from dustwatch.processing.density import Tone
+from dustwatch.processing.simulate import RollParams
+
+from .measure import OURS, Bench, Row, mean_rows
+from .rolls import JPEG_QUALITY, real_outlines
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
-    from dustwatch.processing.arrays import Mask, Plane, Planes, Scan
+    from dustwatch.daemon.progress import Step
+
+    ByCount = Mapping[str, Mapping[int, Sequence[Row]]]
 
 mpl.use("agg")
 from matplotlib import pyplot as plt
 
-GAMMA = 2.2
-REAL_DIRT_PX = 4976
-"""Width of the scans from which the real outlines were taken."""
+ORANGE, GREY = "#d9822b", "#7d8590"
 
-OURS = "dustwatch, no oracle"
-
-DOG_GRID = [(fine, coarse, d) for fine, coarse in ((1.0, 4.0), (2.0, 8.0)) for d in (0.02, 0.04, 0.08, 0.16)]
+NEGATIVES, POSITIVES = "16-bit negatives", f"8-bit positives, JPEG {JPEG_QUALITY}"
+INVERTED: dict[str, Any] = {"tone": Tone(dirt="brightens", encoding="srgb"), "maximum": 255}
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
-    """A line of the table."""
+class Series:
+    """Rolls on one glass, of which the first `counts` frames are cleaned; `changes` to what others are like."""
 
-    name: str
-    figures: Figures
-    seconds: float
-    groups: str = ""
+    counts: tuple[int, ...]
+    changes: dict[str, Any] = field(default_factory=dict)
 
 
-# Scenes and outlines
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is measured: `wiped` rolls against the peers, `series`, and the grouping of `grouped` rolls of any kind.
+
+    There is a roll for each seed; of the series only if `every_seed`, or else for the first.
+    """
+
+    wiped: RollParams
+    series: Mapping[str, Series]
+    grouped: int
+    every_seed: bool = True
+    slow_peers: bool = True
 
 
-def photographs(files: Sequence[Path], seed: int) -> Scene:
-    """Crops of photographs, in an order and at places that depend on the seed, some of them mirrored."""
-    order = np.random.default_rng((seed, 9)).permutation(len(files))
+WIPED = RollParams(wipes=(14,))
+BENCH = Plan(
+    WIPED,
+    {NEGATIVES: Series((4, 8, 16, 24)), POSITIVES: Series((24,), INVERTED)},
+    grouped=3,
+    every_seed=False,
+    slow_peers=False,
+)
+FULL = Plan(
+    WIPED,
+    {
+        name: Series((4, 8, 16, 24, 50), changes)
+        for name, changes in {
+            NEGATIVES: {},
+            f"{NEGATIVES}, no jitter": {"jitter_px": 0.0},
+            f"{NEGATIVES}, no turnover": {"turnover": 0.0},
+            f"{NEGATIVES}, neither": {"jitter_px": 0.0, "turnover": 0.0},
+            POSITIVES: INVERTED,
+        }.items()
+    },
+    grouped=20,
+)
+QUICK = Plan(
+    RollParams(frames=8, height=600, width=900, particles=65, wipes=(5,)),
+    {NEGATIVES: Series((4, 8)), POSITIVES: Series((8,), INVERTED)},
+    grouped=1,
+)
 
-    def scene(number: int, rows: int, columns: int) -> Planes:
-        image = Image.open(files[order[number % len(files)]]).convert("RGB")
-        rng = np.random.default_rng((seed, number, 3))
-        scale = max(columns / image.width, rows / image.height)
-        if scale > 1:
-            size = (int(np.ceil(image.width * scale)), int(np.ceil(image.height * scale)))
-            image = image.resize(size, Image.Resampling.LANCZOS)
-        left = int(rng.integers(image.width - columns + 1))
-        top = int(rng.integers(image.height - rows + 1))
-        picture = np.asarray(image.crop((left, top, left + columns, top + rows)))
-        if rng.random() < 0.5:
-            picture = picture[:, ::-1]
-        return (picture.astype(np.float32) / 255) ** np.float32(GAMMA)
 
-    return scene
+def any_roll(like: RollParams, seed: int) -> RollParams:
+    """A roll with few or many particles, none to two wipes at any time, and one to three slots in turn.
+
+    On a frame of 1800 x 1200 lie 30 to 400 particles. What else frames that lie on one glass may differ in, as crops,
+    is to be drawn here.
+    """
+    rng = np.random.default_rng((seed, 7))
+    area = like.height * like.width / (1200 * 1800)
+    return replace(
+        like,
+        particles=round(area * math.exp(rng.uniform(math.log(30), math.log(400)))),
+        wipes=tuple(sorted(map(int, rng.choice(np.arange(1, like.frames), rng.integers(3), replace=False)))),
+        slots=int(rng.integers(1, 4)),
+        seed=seed,
+    )
 
 
-def real_outlines(files: Sequence[Path], width: int) -> list[Mask]:
-    """Outlines of real dirt, at the size that they have in a frame of `width` px."""
-    found = []
-    for file in files:
-        dirt = np.asarray(Image.open(file)) > 0
-        size = (dirt.shape[1] * width // REAL_DIRT_PX, dirt.shape[0] * width // REAL_DIRT_PX)
-        labels, _ = ndimage.label(np.asarray(Image.fromarray(dirt).resize(size)))
-        for number, box in enumerate(ndimage.find_objects(labels), 1):
-            outline = labels[box] == number
-            if 3 <= outline.sum() < 4000:
-                found.append(outline)
+# Measuring
+
+
+def against_peers(plan: Plan, seeds: Sequence[int], bench: Bench) -> list[list[Row]]:
+    """A table for each seed."""
+    with progress("against peers", 2 * plan.wiped.frames * len(seeds)) as step:
+        return [bench.against_peers(replace(plan.wiped, seed=seed), plan.slow_peers, step) for seed in seeds]
+
+
+def by_count(plan: Plan, seeds: Sequence[int], bench: Bench) -> ByCount:
+    """The scans, dustbust and ours, means over the rolls, by series and number of frames."""
+    chosen = seeds if plan.every_seed else seeds[:1]
+    found = {}
+    with progress("by frames", sum(2 * max(series.counts) for series in plan.series.values()) * len(chosen)) as step:
+        for name, series in plan.series.items():
+            like = replace(plan.wiped, wipes=(), frames=max(series.counts), **series.changes)
+            rolls = [bench.by_count(replace(like, seed=seed), series.counts, step) for seed in chosen]
+            found[name] = {count: mean_rows(roll[count] for roll in rolls) for count in series.counts}
     return found
 
 
-# Peers
+def grouping(plan: Plan, bench: Bench) -> list[tuple[RollParams, str]]:
+    """Rolls with the verdict on each."""
+    rolls = [any_roll(plan.wiped, seed) for seed in range(1, plan.grouped + 1)]
+    with progress("grouping", plan.grouped * plan.wiped.frames) as step:
+        return [(roll, bench.grouping(roll, step)) for roll in rolls]
 
 
-def density(scan: Scan) -> Plane:
-    """Mean over the channels of the density in D."""
-    light = np.maximum(scan, 1) / np.float32(np.iinfo(scan.dtype).max)
-    return np.asarray(-np.log10(light).mean(-1), np.float32)
+@contextmanager
+def progress(stage: str, steps: int) -> Iterator[Step]:
+    """A bar on stderr, if that is a terminal."""
+    with Reporter() as reporter:
+        yield reporter.progress(stage, steps)
 
 
-def above_background(scan: Scan) -> Plane:
-    """Density over the local background."""
-    plane = density(scan)
-    return np.asarray(plane - cv2.GaussianBlur(plane, (0, 0), 12), np.float32)
+# Showing
 
 
-def to_8_bit(scan: Scan) -> npt.NDArray[np.uint8]:
-    """All that cv2.inpaint takes."""
-    return np.asarray((scan / 65535) ** (1 / GAMMA) * 255 + 0.5, np.uint8)
-
-
-def pasted(scan: Scan, picture: npt.NDArray[np.uint8], mask: Mask) -> Scan:
-    """`scan` with the 8-bit `picture` inside the mask only."""
-    out = scan.copy()
-    out[mask] = np.rint((picture[mask] / 255) ** GAMMA * 65535)
-    return out
-
-
-def inpainted(scan: Scan, mask: Mask, method: int) -> Scan:
-    """cv2.inpaint, radius 4."""
-    return pasted(scan, cv2.inpaint(to_8_bit(scan), mask.astype(np.uint8), 4, method), mask)
-
-
-def diffused(scan: Scan, mask: Mask) -> Scan:
-    """Fill from the edges inwards with 7x7 means, then let it diffuse."""
-    values = np.where(mask[..., None], 0, scan).astype(np.float32)
-    known = (~mask).astype(np.float32)
-    while (known[mask] == 0).any():
-        weight = cv2.blur(known, (7, 7))
-        new = (known == 0) & (weight > 1e-6)
-        values[new] = cv2.blur(values, (7, 7))[new] / weight[new][:, None]
-        known[new] = 1
-    for _ in range(20):
-        values[mask] = cv2.blur(values, (7, 7))[mask]
-    out = scan.copy()
-    out[mask] = np.rint(values[mask])
-    return out
-
-
-def f1(mask: Mask, truth: Mask) -> float:
-    return float(2 * (mask & truth).sum() / max(mask.sum() + truth.sum(), 1))
-
-
-@dataclass(frozen=True, slots=True)
-class Oracles:
-    """What peers are told: the best mask of a sum for each true group, and the best parameters for the DoG."""
-
-    sum_masks: dict[int, Mask]
-    dog: tuple[float, float, float]
-
-
-def ask_oracles(roll: Roll, frames: Iterable[SimulatedFrame]) -> Oracles:
-    """Choose by F1 against the truth of `frames`, which are all of the roll's.
-
-    dustbust's map is the plain mean of the residuals over the frames of a true group.
-    """
-    evidence: dict[int, Plane] = {}
-    glass: dict[int, Plane] = {}
-    dog = dict.fromkeys(DOG_GRID, 0.0)
-    for group, frame in zip(true_groups(roll), frames, strict=True):
-        evidence[group] = evidence.get(group, 0) + above_background(frame.scan)
-        glass[group] = glass.get(group, 0) + frame.glass
-        for parameters in DOG_GRID:
-            dog[parameters] += f1(dog_mask(frame.scan, *parameters), frame.glass > INSIDE_D)
-    masks = {}
-    for group, total in evidence.items():
-        count = true_groups(roll).count(group)
-        mean, truth = total / count, glass[group] / count > INSIDE_D
-        best = max(np.geomspace(0.004, 0.3, 60), key=lambda d, mean=mean, truth=truth: f1(mean > d, truth))
-        masks[group] = mean > best
-    return Oracles(masks, max(dog, key=lambda parameters: dog[parameters]))
-
-
-def dog_mask(scan: Scan, fine: float, coarse: float, threshold: float) -> Mask:
-    """Where a difference of Gaussians (sigmas in px) of the density is over a threshold in D."""
-    plane = density(scan)
-    band = cv2.GaussianBlur(plane, (0, 0), fine) - cv2.GaussianBlur(plane, (0, 0), coarse)
-    return np.asarray(band > threshold)
-
-
-def dog_median(scan: Scan, parameters: tuple[float, float, float]) -> Scan:
-    """What the difference of Gaussians finds, replaced by the regional median."""
-    return pasted(scan, cv2.medianBlur(to_8_bit(scan), 21), dog_mask(scan, *parameters))
-
-
-def sobel_telea(scan: Scan) -> Scan:
-    """Edges, closed to blobs, the small components of which are inpainted."""
-    grey = cv2.cvtColor(to_8_bit(scan), cv2.COLOR_RGB2GRAY).astype(np.float32)
-    edge = np.hypot(cv2.Sobel(grey, cv2.CV_32F, 1, 0), cv2.Sobel(grey, cv2.CV_32F, 0, 1))
-    strong = (edge > edge.mean() + 2.5 * edge.std()).astype(np.uint8)
-    closed = cv2.morphologyEx(strong, cv2.MORPH_CLOSE, np.ones((7, 7), np.uint8))
-    _, labels, stats, _ = cv2.connectedComponentsWithStats(closed)
-    blob = (stats[:, cv2.CC_STAT_AREA] >= 8) & (stats[:, cv2.CC_STAT_AREA] <= 2000)
-    blob[0] = False
-    mask = cv2.dilate(blob[labels].astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
-    return inpainted(scan, mask, cv2.INPAINT_TELEA)
-
-
-def divided(frame: SimulatedFrame) -> Scan:
-    """Divide by the true transmittance of the glass: what no method that divides can beat."""
-    lit = frame.scan * np.power(10.0, frame.glass)[..., None]
-    return np.minimum(np.rint(lit), 65535).astype(np.uint16)
-
-
-def peers(oracles: Oracles) -> dict[str, Callable[[SimulatedFrame], Scan]]:
-    """Every peer by its name."""
-    return {
-        "the scans": lambda frame: frame.scan,
-        "sum, background, ORACLE threshold, 7x7 diffusion (dustbust)": lambda frame: diffused(
-            frame.scan, oracles.sum_masks[frame.glass_id]
-        ),
-        "cv2.inpaint Telea, TRUE mask": lambda frame: inpainted(frame.scan, frame.glass > CLEAN_D, cv2.INPAINT_TELEA),
-        "cv2.inpaint Navier-Stokes, TRUE mask": lambda frame: inpainted(
-            frame.scan, frame.glass > CLEAN_D, cv2.INPAINT_NS
-        ),
-        "DoG and threshold, regional median (best of a grid by truth)": lambda frame: dog_median(
-            frame.scan, oracles.dog
-        ),
-        "Sobel, closing, components, Telea": lambda frame: sobel_telea(frame.scan),
-        "true density and offset, divided (the limit of division)": divided,
-    }
-
-
-# Ours
-
-
-def run_ours(scans: Path, output: Path, threads: int) -> float:
-    """Run the real command over the folder; seconds of wall time."""
-    started = time.perf_counter()
-    subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "dustwatch.daemon",
-            "clean",
-            str(scans),
-            "--output",
-            str(output),
-            "--profile",
-            "generic-negative",
-            "--threads",
-            str(threads),
-        ],
-        check=True,
-        stdout=subprocess.DEVNULL,
-    )
-    return time.perf_counter() - started
-
-
-def grouping(output: Path, roll: Roll) -> str:
-    """Whether the receipts put together what lies on the same glass."""
-    receipts = [json.loads((output / "receipts" / f"{name(i)}.json").read_text()) for i in range(len(roll))]
-    found, true = [receipt["glass_id"] for receipt in receipts], true_groups(roll)
-    verdict = "exact" if same_groups(found, true) else "WRONG"
-    return f"{verdict} ({len(set(found))} found, {len(set(true))} true)"
-
-
-def true_groups(roll: Roll) -> list[int]:
-    """Which glass each frame lies on, as the roll's parameters have it."""
-    p = roll.params
-    return [sum(i >= wipe for wipe in p.wipes) * p.slots + i % p.slots for i in range(p.frames)]
-
-
-# Running
-
-
-def name(index: int) -> str:
-    return f"frame-{index + 1:02d}.tif"
-
-
-def written(roll: Roll, folder: Path) -> Iterator[SimulatedFrame]:
-    """All frames of the roll, each of which is written into `folder` before it is handed on."""
-    folder.mkdir()
-    for index in range(len(roll)):
-        frame = roll.frame(index)
-        tifffile.imwrite(folder / name(index), frame.scan, photometric="rgb", metadata=None)
-        yield frame
-
-
-def measure(roll: Roll, folder: Path, threads: int, with_ours: bool) -> list[Row]:
-    """All rows for one roll."""
-    scans, cleaned = folder / "scans", folder / "clean"
-    oracles = ask_oracles(roll, written(roll, scans))
-    seconds = run_ours(scans, cleaned, threads) / len(roll) if with_ours else 0.0
-    methods = peers(oracles)
-    found: dict[str, list[Figures]] = {method: [] for method in methods}
-    ours: list[Figures] = []
-    spent = dict.fromkeys(methods, 0.0)
-    for index in range(len(roll)):
-        frame = roll.frame(index)
-        for method, clean in methods.items():
-            started = time.perf_counter()
-            out = clean(frame)
-            spent[method] += time.perf_counter() - started
-            found[method].append(figures(out, frame))
-        if with_ours:
-            ours.append(figures(tifffile.imread(cleaned / name(index)), frame))
-    rows = [Row(method, mean_figures(found[method]), spent[method] / len(roll)) for method in methods]
-    if with_ours:
-        rows.append(Row(OURS, mean_figures(ours), seconds, grouping(cleaned, roll)))
-    return rows
-
-
-def mean_rows(rolls: Sequence[Sequence[Row]]) -> list[Row]:
-    """Mean of each method over the rolls."""
-    rows = []
-    for position, first in enumerate(rolls[0]):
-        same = [roll[position] for roll in rolls]
-        exact = sum(row.groups.startswith("exact") for row in same)
-        rows.append(
-            Row(
-                first.name,
-                mean_figures([row.figures for row in same]),
-                float(np.mean([row.seconds for row in same])),
-                f"{exact} of {len(same)} exact" if first.groups else "",
-            )
-        )
-    return rows
+def markdown(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> list[str]:
+    return ["", *(f"| {' | '.join(line)} |" for line in (heads, ["---"] * len(heads), *lines))]
 
 
 def cells(row: Row) -> list[str]:
-    f = row.figures
+    of = row.figures
+    exact = sum(verdict.startswith("exact") for verdict in row.verdicts)
     return [
-        f"{f.psnr_db:.1f}",
-        f"{f.treated:.1%}",
-        f"{f.harm:.3%}",
-        f"{f.halo_harm:.2%}",
-        row.groups,
+        f"{of.psnr_db:.1f}",
+        f"{of.treated:.1%}",
+        f"{of.harm:.3%}",
+        f"{of.halo_harm:.2%}",
+        "" if math.isnan(row.f1) else f"{row.f1:.3f}",
+        f"{exact} of {len(row.verdicts)} exact" if len(row.verdicts) > 1 else "".join(row.verdicts),
         f"{row.seconds:.2f}",
     ]
 
 
-def markdown(rows: Sequence[Row]) -> Iterator[str]:
-    heads = ["", "inside dB", "treated", "harm", "halo harm", "grouping", "seconds a frame"]
-    yield f"| {' | '.join(heads)} |"
-    yield f"|{'---|' * len(heads)}"
-    for row in rows:
-        yield f"| {' | '.join([row.name, *cells(row)])} |"
+CELLS = ["inside dB", "treated", "harm", "halo harm", "F1", "grouping", "seconds a frame"]
 
 
-def plot(rows: Sequence[Row], file: Path) -> None:
-    """Inside the dirt as bars; what was treated against what was harmed beside it."""
-    figure, (bars, plane) = plt.subplots(1, 2, figsize=(13, 4.6), layout="constrained")
+def peers_table(rolls: Sequence[Sequence[Row]], seeds: Sequence[int]) -> list[str]:
+    """Means over the rolls, and ours for each."""
+    single = [replace(rows[-1], name=f"{OURS}: roll {seed}") for seed, rows in zip(seeds, rolls, strict=True)]
+    return markdown(["", *CELLS], [[row.name, *cells(row)] for row in (*mean_rows(rolls), *single)])
+
+
+def count_table(series: ByCount) -> list[str]:
+    """Ours by the number of frames, and what dustbust with its oracle makes of the same."""
+    lines = []
+    for name, by_frames in series.items():
+        for count, (_, bust, ours) in by_frames.items():
+            ahead = ours.figures.psnr_db - bust.figures.psnr_db
+            harm = ours.figures.harm / bust.figures.harm if bust.figures.harm else math.inf
+            theirs = [f"{bust.figures.psnr_db:.1f}", f"{bust.figures.harm:.3%}", f"{bust.f1:.3f}"]
+            lines.append([name, str(count), *cells(ours), *theirs, f"{ahead:+.1f}", f"{harm:.2f}"])
+    theirs = ["dustbust: inside dB", "harm", "F1", "ours - dustbust, dB", "ours / dustbust, harm"]
+    return markdown(["one glass", "frames", *CELLS, *theirs], lines)
+
+
+def grouping_table(rolls: Sequence[tuple[RollParams, str]]) -> list[str]:
+    lines = [
+        [str(p.seed), str(p.particles), ", ".join(str(wipe + 1) for wipe in p.wipes) or "-", str(p.slots), verdict]
+        for p, verdict in rolls
+    ]
+    return markdown(["roll", "particles", "wiped before frame", "slots", "grouping"], lines)
+
+
+def plot(rows: Sequence[Row], series: ByCount, file: Path) -> None:
+    """Inside the dirt as bars; what was treated against what was harmed beside it; and by the number of frames."""
+    figure, ((bars, plane), (decibels, f1)) = plt.subplots(2, 2, figsize=(13, 9), layout="constrained")
     labels = [row.name.split(" (")[0].replace(", regional", ",\nregional") for row in rows]
-    colours = ["#d9822b" if row.name == OURS else "#7d8590" for row in rows]
+    colours = [ORANGE if row.name == OURS else GREY for row in rows]
     bars.barh(labels, [row.figures.psnr_db for row in rows], color=colours)
     bars.invert_yaxis()
     bars.set_xlabel("PSNR inside the dirt, dB")
@@ -361,79 +212,63 @@ def plot(rows: Sequence[Row], file: Path) -> None:
     plane.set_xscale("log")
     plane.set_xlabel("clean pixels harmed, %")
     plane.set_ylabel("dirt treated, %")
+    for number, (name, by_frames) in enumerate(series.items()):
+        for line, who, style in ((1, "dustbust", "o--"), (2, "dustwatch", "o-")):
+            rows = [rows[line] for rows in by_frames.values()]
+            look = {"color": f"C{number}", "label": f"{who}: {name}"}
+            decibels.plot(list(by_frames), [row.figures.psnr_db for row in rows], style, **look)
+            f1.plot(list(by_frames), [row.f1 for row in rows], style, **look)
+    for axes, label in ((decibels, "PSNR inside the dirt, dB"), (f1, "F1 of the mask")):
+        axes.set_xlabel("frames on the glass")
+        axes.set_ylabel(label)
+    f1.legend(fontsize=8)
     figure.savefig(file, dpi=130)
     plt.close(figure)
 
 
 def main() -> None:
     arguments = parsed()
-    base = RollParams(wipes=(14,))
-    if arguments.quick:
-        base, arguments.seeds = RollParams(frames=8, height=600, width=900, particles=65, wipes=(5,)), [1]
-    photos = [] if arguments.quick else sorted((arguments.data / "photos").glob("*.jpg"))
-    dirt = [] if arguments.quick else sorted((arguments.data / "dirt").glob("*.png"))
-    outlines = real_outlines(dirt, base.width)
-
-    @cache
-    def scene(seed: int) -> Scene:
-        made = photographs(photos, seed) if photos else landscape(seed)
-        # A small roll's pictures fit in memory, and drawing them would be most of the work.
-        return lru_cache(maxsize=base.frames)(made) if arguments.quick else made
-
-    def roll(params: RollParams) -> Roll:
-        return Roll(params, scene(params.seed), outlines)
-
-    def measured(params: RollParams) -> list[Row]:
-        with tempfile.TemporaryDirectory() as folder:
-            return measure(roll(params), Path(folder), arguments.threads, not arguments.peers_only)
-
-    def grouped(params: RollParams) -> str:
-        with tempfile.TemporaryDirectory() as folder:
-            scans, clean = Path(folder) / "scans", Path(folder) / "clean"
-            for _ in written(roll(params), scans):
-                pass
-            run_ours(scans, clean, arguments.threads)
-            return grouping(clean, roll(params))
-
-    cv2.setNumThreads(arguments.threads)
-    lines = [
-        f"{len(arguments.seeds)} roll(s) of {base.frames} frames, {base.width} x {base.height}, "
-        f"{base.particles} particles, glass wiped before frame {base.wipes[0] + 1}; "
-        f"{f'{len(photos)} photographs' if photos else 'generated landscapes'}, "
-        f"{f'{len(outlines)} real outlines of dirt' if outlines else 'invented outlines of dirt'}.",
-        "",
-    ]
-    rolls = [measured(replace(base, seed=seed)) for seed in arguments.seeds]
-    rows = mean_rows(rolls)
-    single = [
-        replace(row, name=f"{OURS}: roll {seed}")
-        for seed, own in zip(arguments.seeds, rolls, strict=True)
-        for row in own
-        if row.name == OURS
-    ]
-    lines += markdown([*rows, *single])
-    if not arguments.peers_only:
-        few = replace(base, particles=base.particles * 60 // 260)
-        lines += ["", "| grouping | " + " | ".join(f"roll {seed}" for seed in arguments.seeds) + " |"]
-        lines += ["|---|" + "---|" * len(arguments.seeds)]
-        for what, params in ((f"{few.particles} particles", few), ("two slots", replace(base, slots=2))):
-            verdicts = [grouped(replace(params, seed=seed)) for seed in arguments.seeds]
-            lines.append(f"| {what} | {' | '.join(verdicts)} |")
-    table = "\n".join(lines)
-    print(table)
+    plan: Plan = arguments.plan
+    seeds = arguments.seeds
+    photos = sorted((arguments.data / "photos").glob("*.jpg"))
+    outlines = real_outlines(sorted((arguments.data / "dirt").glob("*.png")), plan.wiped.width)
+    if plan is QUICK:
+        seeds, photos, outlines = [1], [], []
     arguments.output.mkdir(parents=True, exist_ok=True)
-    (arguments.output / "quality.md").write_text(table + "\n")
-    plot(rows, arguments.output / "quality.png")
+    with (arguments.output / "quality.md").open("w") as file:
+
+        def tell(lines: Sequence[str]) -> None:
+            for to in (sys.stdout, file):
+                print(*lines, sep="\n", file=to, flush=True)
+
+        wiped = plan.wiped
+        tell(
+            [
+                f"{len(seeds)} roll(s) of {wiped.frames} frames, {wiped.width} x {wiped.height}, "
+                f"{wiped.particles} particles, glass wiped before frame {wiped.wipes[0] + 1}; "
+                f"{f'{len(photos)} photographs' if photos else 'generated landscapes'}, "
+                f"{f'{len(outlines)} real outlines of dirt' if outlines else 'invented outlines of dirt'}."
+            ]
+        )
+        bench = Bench(photos, outlines, arguments.threads)
+        peers = against_peers(plan, seeds, bench)
+        tell(peers_table(peers, seeds))
+        series = by_count(plan, seeds, bench)
+        tell(count_table(series))
+        tell(grouping_table(grouping(plan, bench)))
+    plot(mean_rows(peers), series, arguments.output / "quality.png")
 
 
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Dirt removal on simulated rolls, against the truth and peers.")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="one roll for each")
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="photos/*.jpg, dirt/*.png")
-    parser.add_argument("--output", type=Path, default=Path("bench-out"), help="where table and plot go")
+    parser.add_argument("--output", type=Path, default=Path("bench-out"), help="where tables and plot go")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--quick", action="store_true", help="one small roll of generated scenes")
-    parser.add_argument("--peers-only", action="store_true", help="leave our own rows out")
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--full", dest="plan", action="store_const", const=FULL, help="all variants; takes hours")
+    size.add_argument("--quick", dest="plan", action="store_const", const=QUICK, help="one small roll of landscapes")
+    parser.set_defaults(plan=BENCH)
     return parser.parse_args()
 
 
