@@ -213,12 +213,14 @@ def plot(rows: Sequence[Row], series: ByCount, file: Path) -> None:
     plane.set_xlabel("clean pixels harmed, %")
     plane.set_ylabel("dirt treated, %")
     for number, (name, by_frames) in enumerate(series.items()):
-        for line, who, style in ((1, "dustbust", "o--"), (2, "dustwatch", "o-")):
+        for line, who, style in ((1, "dustbust", "x--"), (2, "dustwatch", "o-")):
             rows = [rows[line] for rows in by_frames.values()]
             look = {"color": f"C{number}", "label": f"{who}: {name}"}
             decibels.plot(list(by_frames), [row.figures.psnr_db for row in rows], style, **look)
             f1.plot(list(by_frames), [row.f1 for row in rows], style, **look)
     for axes, label in ((decibels, "PSNR inside the dirt, dB"), (f1, "F1 of the mask")):
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter("{x:.0f}")
         axes.set_xlabel("frames on the glass")
         axes.set_ylabel(label)
     f1.legend(fontsize=8)
