@@ -214,10 +214,10 @@ def plot(rows: Sequence[Row], series: ByCount, file: Path) -> None:
     plane.set_ylabel("dirt treated, %")
     for number, (name, by_frames) in enumerate(series.items()):
         for line, who, style in ((1, "dustbust", "x--"), (2, "dustwatch", "o-")):
-            rows = [rows[line] for rows in by_frames.values()]
+            own = [lines[line] for lines in by_frames.values()]
             look = {"color": f"C{number}", "label": f"{who}: {name}"}
-            decibels.plot(list(by_frames), [row.figures.psnr_db for row in rows], style, **look)
-            f1.plot(list(by_frames), [row.f1 for row in rows], style, **look)
+            decibels.plot(list(by_frames), [row.figures.psnr_db for row in own], style, **look)
+            f1.plot(list(by_frames), [row.f1 for row in own], style, **look)
     for axes, label in ((decibels, "PSNR inside the dirt, dB"), (f1, "F1 of the mask")):
         axes.set_xscale("log", base=2)
         axes.xaxis.set_major_formatter("{x:.0f}")
