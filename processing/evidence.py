@@ -26,12 +26,13 @@ Frames = npt.NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class EvidenceParams:
-    """What counts as dirt. Significances are in standard deviations of what clean glass shows.
+    """What counts as dirt. Significances are in standard deviations of the film's single pixels, and smoothed.
 
-    `seed` starts a particle, `grow` bounds it, both over the whole group; `without_loudest` is what its brightest
-    spot must reach without the scene that speaks loudest. `run_surplus` is added to the three where only a run of the
-    frames is asked. `min_area_px`: smaller spots are noise. `most_share`: a map that claims more of the glass than this
-    is not believed, and nothing is repaired.
+    Clean glass deviates by less than one: by a third on smooth film, by two thirds or so on busy film. `seed` starts a
+    particle, `grow` bounds it, both over the whole group; `without_loudest` is what its brightest spot must reach
+    without the scene that speaks loudest. `run_surplus` is added to the three where only a run of the frames is asked.
+    `min_area_px`: smaller spots are noise. `most_share`: a map that claims more of the glass than this is not believed,
+    and nothing is repaired.
     """
 
     seed: Annotated[float, Interval(ge=1.0, le=20.0)] = 3.0

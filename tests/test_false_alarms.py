@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from dustwatch.daemon.film import load_profile
 from dustwatch.processing.learn import LearnParams
 from dustwatch.processing.scenes import landscape
 from dustwatch.processing.simulate import Roll, RollParams
@@ -32,7 +33,8 @@ if TYPE_CHECKING:
 
     from dustwatch.processing.simulate import Scene
 
-PARAMS = LearnParams()
+PROFILE = load_profile("generic-negative")
+PARAMS = LearnParams(PROFILE.residual, PROFILE.evidence, PROFILE.lives)
 CLEAN = RollParams(frames=8, height=400, width=600, particles=0, seed=1)
 FILMS: dict[str, Scene] = {"smooth": smooth(1), "landscapes": landscape(1)}
 SIZES = (2, 4, 8)
@@ -76,15 +78,13 @@ def test_lower_thresholds_would_break_that_word(rolls: dict[str, list[Seen]]) ->
     assert not keeps_its_word(learnt(rolls["landscapes"], 4, replace(PARAMS, evidence=low)))
 
 
-@pytest.mark.parametrize("film", FILMS)
+@pytest.mark.parametrize(("film", "least", "most"), [("smooth", 0.30, 0.37), ("landscapes", 0.45, 0.67)])
 def test_the_significance_of_clean_glass_deviates_as_the_profile_says(
-    found: dict[str, list[Alarms]], film: str
+    found: dict[str, list[Alarms]], film: str, least: float, most: float
 ) -> None:
-    """By less than one for any number of frames, and by less still without the loudest."""
     for alarm in found[film]:
-        assert 0.3 < alarm.whole.deviation < 0.7
+        assert least < alarm.whole.deviation < most
         assert alarm.without_loudest.deviation < alarm.whole.deviation < alarm.unsmoothed.deviation < 1
-        assert alarm.grow >= alarm.seed
 
 
 def test_a_spot_is_counted_by_one_tile() -> None:
@@ -93,7 +93,8 @@ def test_a_spot_is_counted_by_one_tile() -> None:
     cut = tiles(300, 200, size=64, halo=40)
     seen = [mask[tile.rows.low : tile.rows.high, tile.columns.low : tile.columns.high] for tile in cut]
     counted = sum(spots(one, tile) for one, tile in zip(seen, cut, strict=True))
-    assert counted == ndimage.label(mask, np.ones((3, 3)))[1] > 50
+    assert counted == ndimage.label(mask, np.ones((3, 3)))[1]
+    assert counted > 50
 
 
 def test_nothing_found_is_not_never() -> None:
