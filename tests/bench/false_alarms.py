@@ -20,19 +20,21 @@ import tifffile
 from scipy import ndimage, stats
 
 from dustwatch.processing import learn as learning
+from dustwatch.processing.cells import Patch, fixed_cells
 from dustwatch.processing.density import Tone
 from dustwatch.processing.estimate import estimate
 from dustwatch.processing.evidence import Evidence, Frames, gather, suspects
-from dustwatch.processing.fingerprint import MatchParams, fixed_cells, same_scene
+from dustwatch.processing.fingerprint import MatchParams, common_films, same_scene
 from dustwatch.processing.landmarks import number_scenes
 from dustwatch.processing.learn import MOST_FRAMES, LearnParams, Witness, align, glass_tiles, look_again
 from dustwatch.processing.observe import Observation, observe
+from dustwatch.processing.placement import Placement
 from dustwatch.processing.raster import probe
 from dustwatch.processing.residual import ResidualParams
 from dustwatch.processing.scenes import busy, landscape
 from dustwatch.processing.simulate import Roll, RollParams, Scene
 from dustwatch.processing.spots import TOUCHING
-from tests.bench.quality import photographs
+from tests.bench.rolls import photographs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -147,13 +149,18 @@ def alarms(frames: Sequence[Seen], params: LearnParams, threads: int) -> Alarms:
     prints = [frame.observation.fingerprint for frame in frames]
     match = MatchParams()
     scenes = np.array(number_scenes(prints, lambda a, b: same_scene(a, b, match)))
-    fixed = fixed_cells(np.stack([one.film for one in prints]), match.same_film_d)
-    witnesses = [Witness(one.observation.codes, one.offset, scene) for one, scene in zip(frames, scenes, strict=True)]
-    codes = witnesses[0].codes
+    codes = frames[0].observation.codes
+    patch = Patch((0, 0), codes.height, codes.width)
+    offsets = [one.offset for one in frames]
+    fixed = fixed_cells(common_films(patch, zip(prints, offsets, strict=True)), match.same_film_d)
+    witnesses = [
+        Witness(one.observation.codes, Placement(one.offset), scene) for one, scene in zip(frames, scenes, strict=True)
+    ]
     residual = params.residual.on(codes.height, codes.width)
 
     def watched(tile: Tile) -> Alarms:
-        residuals, known = (np.stack(planes) for planes in zip(*(align(w, tile) for w in witnesses), strict=True))
+        aligned = (align(one, tile, patch.corner) for one in witnesses)
+        residuals, known = (np.stack(planes) for planes in zip(*aligned, strict=True))
         textures = learning._textures(residuals, known, residual)
         parts, density = learning._suspected(residuals, textures, known, scenes, params)
         telling = ~learning._spread(fixed, tile)

@@ -1,9 +1,4 @@
-"""Clean the frames of a simulated roll in every way, and compare what comes out with the truth.
-
-Cleaned JPEGs are JPEGs: between what was done to the pixels and the file lies one more encoding, which is no business
-of the figures. They are taken from the decoded output inside the mask, and from the decoded scan outside, where nothing
-was done. The peers get the same decoded scans, and are not encoded again.
-"""
+"""Clean the frames of a simulated roll in every way, and compare what comes out with the truth."""
 
 from __future__ import annotations
 
@@ -102,16 +97,13 @@ class Cleaned:
         subprocess.run([*command, *options], check=True, stdout=subprocess.DEVNULL)
         return (time.perf_counter() - started) / self.count
 
-    def frame(self, index: int, scan: Scan) -> tuple[Scan, Mask]:
-        """What became of the frame at `index`, before any JPEG encoding, and where it was changed."""
+    def frame(self, index: int) -> tuple[Scan, Mask]:
+        """What became of the frame at `index`, and where it was changed."""
         file = self.folder / self.scanned.files[index].name
         picture = pixels(file)
         if receipt(self.folder, file.name)["status"] != "cleaned":
-            return picture, np.zeros(scan.shape[:2], bool)
-        changed = mask(self.folder, file.name)
-        if file.suffix == ".jpg":
-            picture = np.where(changed[..., None], picture, scan)
-        return picture, changed
+            return picture, np.zeros(picture.shape[:2], bool)
+        return picture, mask(self.folder, file.name)
 
     def verdict(self) -> str:
         """Whether the receipts put together what lies on the same glass; a frame on an unknown one lies alone."""
@@ -202,7 +194,7 @@ class Bench:
 
             def of_count(count: int) -> list[Row]:
                 dirt = masks[count][groups[index]]
-                picture, changed = cleaned[count].frame(index, frame.scan)
+                picture, changed = cleaned[count].frame(index)
                 return [
                     tried(SCANS, lambda frame: frame.scan),
                     tried(DUSTBUST, lambda frame: diffused(frame.scan, dirt), f1(dirt, truth)),

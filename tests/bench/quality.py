@@ -96,8 +96,8 @@ QUICK = Plan(
 def any_roll(like: RollParams, seed: int) -> RollParams:
     """A roll with few or many particles, none to two wipes at any time, and one to three slots in turn.
 
-    On a frame of 1800 x 1200 lie 30 to 400 particles. What else frames that lie on one glass may differ in, as crops,
-    is to be drawn here.
+    On a frame of 1800 x 1200 lie 30 to 400 particles, and software crops up to 60 px off each edge; of every second
+    roll it turns and mirrors some frames.
     """
     rng = np.random.default_rng((seed, 7))
     area = like.height * like.width / (1200 * 1800)
@@ -106,6 +106,8 @@ def any_roll(like: RollParams, seed: int) -> RollParams:
         particles=round(area * math.exp(rng.uniform(math.log(30), math.log(400)))),
         wipes=tuple(sorted(map(int, rng.choice(np.arange(1, like.frames), rng.integers(3), replace=False)))),
         slots=int(rng.integers(1, 4)),
+        crop_px=like.width // 30,
+        orientations=(1, 1, 3, 2, 6, 8) if seed % 2 == 0 else (1,),
         seed=seed,
     )
 

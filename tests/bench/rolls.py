@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -60,15 +61,18 @@ def real_outlines(files: Sequence[Path], width: int) -> list[Mask]:
 
 @dataclass(frozen=True, slots=True)
 class Scanned:
-    """A roll in a folder, as files that hold what a scanner would have written."""
+    """A roll in a folder, as files that hold what a scanner would have written.
+
+    Rolls of 8 bit have been JPEGs; they lie there decoded, as PNGs, for what one more encoding does to what comes out
+    is no business of those who measure the cleaning.
+    """
 
     roll: Roll
     folder: Path
 
     @property
     def suffix(self) -> str:
-        """Rolls of 8 bit are JPEGs, others TIFFs."""
-        return ".jpg" if self.roll.params.maximum == 255 else ".tif"
+        return ".png" if self.roll.params.maximum == 255 else ".tif"
 
     @property
     def profile(self) -> str:
@@ -83,8 +87,10 @@ class Scanned:
     def write(self, index: int) -> SimulatedFrame:
         """Scan the frame at `index` into its file."""
         frame, file = self.roll.frame(index), self.files[index]
-        if self.suffix == ".jpg":
-            Image.fromarray(frame.scan).save(file, quality=JPEG_QUALITY)
+        if self.suffix == ".png":
+            encoded = io.BytesIO()
+            Image.fromarray(frame.scan).save(encoded, "jpeg", quality=JPEG_QUALITY)
+            Image.open(encoded).save(file, compress_level=1)
         else:
             tifffile.imwrite(file, frame.scan, photometric="rgb", metadata=None)
         return replace(frame, scan=pixels(file))
