@@ -96,7 +96,7 @@ def test_rolls_for_grouping_are_of_every_kind() -> None:
     assert {len(roll.wipes) for roll in rolls} == {0, 1, 2}
 
 
-def test_scans_of_positives_are_jpegs(tmp_path: Path) -> None:
+def test_scans_of_positives_have_been_jpegs(tmp_path: Path) -> None:
     params = RollParams(frames=2, height=64, width=96, particles=5, wipes=(1,), **INVERTED)
     roll = Roll(params, lambda _, rows, columns: np.full((rows, columns, 3), 0.2, np.float32))
     scanned = Scanned(roll, tmp_path)
@@ -104,7 +104,7 @@ def test_scans_of_positives_are_jpegs(tmp_path: Path) -> None:
     assert scanned.profile == "generic-negative-inverted"
     assert [frame.glass_id for frame in frames] == true_groups(params)
     for index, (frame, file) in enumerate(zip(frames, scanned.files, strict=True)):
-        assert file.suffix == ".jpg"
+        assert file.suffix == ".png"
         assert (frame.scan == pixels(file)).all()
         assert (frame.scan != roll.frame(index).scan).any()
         assert (scanned.read(index).scan == frame.scan).all()

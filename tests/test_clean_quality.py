@@ -10,6 +10,7 @@ import pytest
 import tifffile
 from scipy import ndimage
 
+from dustwatch.processing.density import Tone
 from dustwatch.processing.figures import Figures, figures, mean_figures, same_groups
 from dustwatch.processing.simulate import RollParams
 from tests.rolls import SMALL, clean, mask, receipt, sha256, simulate, write_tiffs
@@ -45,8 +46,10 @@ def cleaned(folder: Path, params: RollParams) -> Cleaned:
     frames = simulate(params)
     scans = write_tiffs(frames, folder / "scans", compression="zlib")
     output = folder / "clean"
-    clean(folder / "scans", output)
-    taken = [figures(tifffile.imread(output / scan.name), frame) for scan, frame in zip(scans, frames, strict=True)]
+    inverted = params.tone.dirt == "brightens"
+    clean(folder / "scans", output, *(("--profile", "generic-negative-inverted") if inverted else ()))
+    pairs = zip(scans, frames, strict=True)
+    taken = [figures(tifffile.imread(output / scan.name), frame, params.tone) for scan, frame in pairs]
     return Cleaned(
         scans,
         output,
@@ -77,7 +80,15 @@ def cropped(tmp_path_factory: pytest.TempPathFactory) -> Cleaned:
     return cleaned(tmp_path_factory.mktemp("cropped"), params)
 
 
-@pytest.mark.parametrize("roll", ["wiped", "interleaved", "cropped"])
+@pytest.fixture(scope="module")
+def inverted(tmp_path_factory: pytest.TempPathFactory) -> Cleaned:
+    """Positives of 8 bit, in which the cores of dense dirt are plain white."""
+    tone = Tone(encoding="srgb", dirt="brightens")
+    params = RollParams(frames=FRAMES, tone=tone, maximum=255, seed=4, **SMALL)
+    return cleaned(tmp_path_factory.mktemp("inverted"), params)
+
+
+@pytest.mark.parametrize("roll", ["wiped", "interleaved", "cropped", "inverted"])
 def test_frames_are_grouped_by_their_glass(roll: str, request: pytest.FixtureRequest) -> None:
     done: Cleaned = request.getfixturevalue(roll)
     assert all(done.glass_ids)
