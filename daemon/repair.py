@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from .output import Draft
     from .workplace import Workplace
 
+ALONE = "no other frame of its resolution shares its dirt, so nothing is known of the glass"
 CLEAN_GLASS = "no dirt was found on the glass in this frame"
 REENCODED = "JPEG: encoded again with its own tables, so pixels outside the repairs may differ by rounding"
 
@@ -86,7 +87,7 @@ def clean_frame(
         if doubt:
             return told(output_sha256=copy(original, draft.picture), status="abstained", reason=doubt)
         if dirt is None:
-            return receipt(output_sha256=copy(original, draft.picture), status="unchanged", reason=_alone(frame))
+            return receipt(output_sha256=copy(original, draft.picture), status="unchanged", reason=ALONE)
         return _repair(draft, frame, dirt, workplace, told)
 
     try:
@@ -97,11 +98,6 @@ def clean_frame(
         return Outcome(frame.arrival, error=error)
     seconds = {"observe": frame.seconds, "learn": known.seconds, "clean": time.monotonic() - started}
     return Outcome(frame.arrival, done, megapixels=frame.info.height * frame.info.width / 1e6, seconds=seconds)
-
-
-def _alone(frame: Frame) -> str:
-    size = f"{frame.info.width} x {frame.info.height}"
-    return f"no other frame of {size} pixels shares its dirt, so nothing is known of the glass"
 
 
 def _doubt(known: Known, profile: Profile) -> str:
