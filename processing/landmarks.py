@@ -21,6 +21,8 @@ Frame = TypeVar("Frame")
 
 _RADIUS_PX = 1.0
 _FEWEST = 6
+_STRETCH_PX = 1.0
+"""By how much more or less of the glass a frame may show than others do over the same number of pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +85,29 @@ def recognise(glass: Landmarks, frame: Fingerprint, params: MatchParams) -> Matc
     if len(ought) < _FEWEST:
         return None
     chance = len(ought) * len(frame.dark) / area * np.pi * _RADIUS_PX**2
-    shown = len(coincide(ought, frame.dark, (0.0, 0.0), _RADIUS_PX))
+    pairs = coincide(ought, frame.dark, (0.0, 0.0), _RADIUS_PX)
+    shown = len(pairs)
     score = improbability(shown, chance, chance, params.search_px)
     if (shown - chance) / len(ought) < params.min_share or score < params.min_score:
         return None
+    if _stretched(ought[pairs[:, 0]], frame.dark[pairs[:, 1]], frame):
+        return None
     return Match(found.offset, shown - chance, score)
+
+
+def _stretched(ought: Points, shown: Points, frame: Fingerprint) -> bool:
+    """Whether points lie the further from where they ought to, the further they are from the middle of the frame.
+
+    Then it was scanned at another scale, and what coincides near one place comes apart elsewhere.
+    """
+    for axis, length in enumerate((frame.height, frame.width)):
+        place, apart = ought[:, axis] - ought[:, axis].mean(), shown[:, axis] - ought[:, axis]
+        spread = max(float((place**2).sum()), 1.0)
+        slope = float((place * apart).sum()) / spread
+        doubt = float((apart - apart.mean() - slope * place).std()) / np.sqrt(spread)
+        if abs(slope) * length > _STRETCH_PX and abs(slope) > 4 * doubt:
+            return True
+    return False
 
 
 def _in_density(frame: Fingerprint) -> Points:
