@@ -25,17 +25,24 @@ _FREEDOM = 4.0
 _INDEPENDENT = 4.0
 """How many independent errors a fill makes under one particle, whatever its size."""
 
+_ERROR = 0.4
+"""Their mean square, as a share of the film's variance around the particle: a membrane follows smooth film."""
+
+_FEW_SCENES = 4
+"""More scenes than this must say more, since what they say by chance adds up with the root of their number."""
+
 
 @dataclass(frozen=True, slots=True)
 class LifeParams:
     """How dirt comes and goes. `change_rate`: the chance that a particle falls or goes between two frames.
 
-    `min_support`: by how much (natural logarithm of the odds) the frames must say that a particle is dirt on the
-    glass, the scene that says it loudest left out. `fewest_scenes`: a particle seen in fewer scenes is left alone.
+    `min_support`: by how much (natural logarithm of the odds) four scenes or fewer must say that a particle is dirt on
+    the glass, the one that says it loudest left out; four times as many must say it twice as loudly. `fewest_scenes`: a
+    particle seen in fewer scenes is left alone.
     """
 
     change_rate: Annotated[float, Interval(ge=1e-5, le=0.3)] = 0.01
-    min_support: Annotated[float, Interval(ge=0.0, le=100.0)] = 4.0
+    min_support: Annotated[float, Interval(ge=0.0, le=100.0)] = 3.6
     fewest_scenes: Annotated[int, Interval(ge=2, le=32)] = 2
 
 
@@ -50,7 +57,8 @@ def odds(
     area = np.maximum(np.bincount(labels, minlength=count), 1)
     absent = _sums((missing / deviation) ** 2, labels, count) / area
     present = _sums(((missing - template) / deviation) ** 2, labels, count) / area
-    fit = np.log((_FREEDOM + _INDEPENDENT * absent) / (_FREEDOM + _INDEPENDENT * present))
+    least = _FREEDOM * _ERROR
+    fit = np.log((least + _INDEPENDENT * absent) / (least + _INDEPENDENT * present))
     return (_FREEDOM + _INDEPENDENT) / 2 * fit
 
 
@@ -123,4 +131,5 @@ def accepted(ratios: npt.NDArray[np.float64], there: Mask, scenes: npt.NDArray[n
     support = np.stack(each)
     rest = support.sum(axis=0) - support.max(axis=0)
     seen = np.count_nonzero(support > 0, axis=0)
-    return np.asarray((rest >= params.min_support) & (seen >= params.fewest_scenes))
+    needed = params.min_support * np.sqrt(np.maximum(seen / _FEW_SCENES, 1))
+    return np.asarray((rest >= needed) & (seen >= params.fewest_scenes))

@@ -87,6 +87,15 @@ def test_odds_of_half_are_even_and_an_edge_of_the_film_decides_little() -> None:
     assert there > 5
 
 
+def test_a_particle_as_dense_as_the_film_is_busy_can_be_seen_in_one_frame() -> None:
+    template = np.full((1, 10), 0.05, np.float32)
+    (absent,), (there,) = odds(
+        np.concatenate([0 * template, template]), template[0], template.repeat(2, axis=0), np.zeros(10, np.intp), 1
+    )
+    assert there == pytest.approx(-absent)
+    assert there > 4
+
+
 @settings(deadline=None, max_examples=30)
 @given(seed=seeds, level=st.floats(0.5, 2))
 def test_the_amplitude_is_that_of_the_frames_in_which_it_shows(seed: int, level: float) -> None:
@@ -127,6 +136,15 @@ def test_several_scenes_must_say_so_without_the_loudest() -> None:
     there[1:, 4] = False
     assert accepted(ratios, there, np.arange(3), PARAMS).tolist() == [True, True, False, True, False]
     assert accepted(ratios, there, np.array([0, 0, 1]), PARAMS).tolist() == [True, False, False, False, False]
+
+
+@pytest.mark.parametrize(("scenes", "times"), [(2, 1), (4, 1), (16, 2)])
+def test_many_scenes_must_say_more_than_few(scenes: int, times: float) -> None:
+    """Each of them as much; the last particle is short of what is needed, the first is not."""
+    enough = times * PARAMS.min_support / (scenes - 1)
+    ratios = np.full((scenes, 2), [1.01 * enough, 0.99 * enough])
+    there = np.ones(ratios.shape, np.bool_)
+    assert accepted(ratios, there, np.arange(scenes), PARAMS).tolist() == [True, False]
 
 
 def test_a_particle_must_be_seen_in_enough_scenes() -> None:
