@@ -29,6 +29,10 @@ _LEAST_D = 2e-4
 _CORE = 4.0
 """How many times its doubt the density of a particle must be somewhere."""
 
+_RIM = 4.0
+_FAINT_D = 0.03
+"""What is fainter than this must be `_RIM` times its doubt, lest noise widen a particle; else once is enough."""
+
 Number = TypeVar("Number", bound=np.generic)
 
 Values = npt.NDArray[np.float32]
@@ -136,7 +140,7 @@ def _standing_out(density: Values, doubt: Values, mask: Mask) -> Mask:
     They darken, and hang together with a core.
     """
     smooth, spread = (ndimage.gaussian_filter(_scatter(values, mask), 1.0) for values in (density, doubt))
-    rim = mask & (_scatter(density, mask) > _LEAST_D) & (smooth > spread)
+    rim = mask & (_scatter(density, mask) > _LEAST_D) & (smooth > np.clip(_FAINT_D, spread, _RIM * spread))
     labels, count = ndimage.label(rim)
     cores = np.zeros(count + 1, np.bool_)
     contrast = np.asarray(smooth / np.maximum(spread, np.float32(1e-6)), np.float32)

@@ -69,6 +69,21 @@ def test_noise_is_no_dirt() -> None:
     assert estimate(shown, np.full(shown.mask.sum(), 0.02, np.float32), LifeParams()) is None
 
 
+def test_noise_does_not_widen_a_particle() -> None:
+    density = blob(0.3)
+    shown = replace(look(density, np.ones(FRAMES)), parts=np.ones(density.shape, np.uint8))
+    film = RNG.normal(0, 0.01, (FRAMES, 60, 60))
+    # Errors of a fill are as wide as a particle's rim.
+    smooth = np.stack([ndimage.gaussian_filter(one, 2) for one in film])
+    missing = (density + smooth * 0.01 / smooth.std()).astype(np.float32).reshape(FRAMES, -1)
+    whole = replace(shown, missing=missing, deviation=np.full_like(missing, 0.01), seen=np.ones_like(missing, np.bool_))
+    found = estimate(whole, density.ravel(), LifeParams())
+    assert found is not None
+    assert found.lives[density > 0.04].all()
+    around = density < 1e-4
+    assert np.count_nonzero(found.lives[around]) < 0.01 * np.count_nonzero(around)
+
+
 def test_one_scene_is_not_believed_however_many_frames_show_it() -> None:
     density = blob(0.3)
     shown = look(density, np.ones(FRAMES), scenes=np.zeros(FRAMES, np.int64))
