@@ -126,7 +126,7 @@ def test_the_film_beneath_comes_back(tmp_path: Path, dirt_does: str, offset: tup
     truth = film() // 4 if dirt_does == "brightens" else film()
     scan = behind(truth, dirt(offset), tone.sign)
     assert ((scan > 0) & (scan < 65535)).all()
-    noiseless = RepairParams(scanner_noise=1e-4)
+    noiseless = RepairParams(min_density_d=0.003, scanner_noise=1e-4)
     found = cleaned(tmp_path, scan, known_glass(tmp_path, dirt()), offset=offset, tone=tone, params=noiseless)
     table = density_table(tone, 65535)
     before, after = (np.abs(table[some] - table[truth]) for some in (scan, found.picture))
@@ -151,7 +151,9 @@ def test_clipped_light_is_filled_whatever_the_map_says(tmp_path: Path) -> None:
     glass = dirt(spots=[(100.0, 100.0, 0.1)])
     scan = behind(film(), glass)
     scan[95:105, 95:105] = 65535
-    found = cleaned(tmp_path, scan, known_glass(tmp_path, glass), params=RepairParams(scanner_noise=0.0))
+    found = cleaned(
+        tmp_path, scan, known_glass(tmp_path, glass), params=RepairParams(min_density_d=0.003, scanner_noise=0.0)
+    )
     assert (found.picture[98:102, 98:102] < 60000).all()
 
 
