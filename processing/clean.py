@@ -19,6 +19,7 @@ from .divide import divided, division_noise
 from .fill import fill
 from .image import Band, ImageInfo, in_order
 from .learn import DENSITY_STEP_D, GlassMap
+from .particles import FILL_ERROR
 from .placement import turned_back, turned_box
 from .planes import PlaneFile
 from .raster import open_rows, rewrite, write_mask
@@ -209,7 +210,7 @@ def _repair(
     # Of the noise only what the dirt has added counts: what clean film would have shown is left as it is.
     added = 1 - np.power(np.float32(10), -np.maximum(dirt, 0))
     division_error = doubt[dirty] ** 2 + added * division_noise(values, tone, maximum, params.scanner_noise) ** 2
-    fill_error = busy[dirty] ** 2
+    fill_error = np.float32(FILL_ERROR) * busy[dirty] ** 2
     clipped = ((values == 0) | (values == maximum)).any(axis=1)
     share = np.where(clipped, np.float32(1), division_error / (division_error + fill_error))
     estimate = divided(values, dirt, tone, maximum) * (1 - share[:, None]) + spanned * share[:, None]

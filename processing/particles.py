@@ -25,8 +25,8 @@ _FREEDOM = 4.0
 _INDEPENDENT = 4.0
 """How many independent errors a fill makes under one particle, whatever its size."""
 
-_ERROR = 0.4
-"""Their mean square, as a share of the film's variance around the particle: a membrane follows smooth film."""
+FILL_ERROR = 0.4
+"""Mean square of a fill's error, as a share of the film's variance around: a membrane follows smooth film."""
 
 _FEW_SCENES = 4
 """More scenes than this must say more, since what they say by chance adds up with the root of their number."""
@@ -57,7 +57,7 @@ def odds(
     area = np.maximum(np.bincount(labels, minlength=count), 1)
     absent = _sums((missing / deviation) ** 2, labels, count) / area
     present = _sums(((missing - template) / deviation) ** 2, labels, count) / area
-    least = _FREEDOM * _ERROR
+    least = _FREEDOM * FILL_ERROR
     fit = np.log((least + _INDEPENDENT * absent) / (least + _INDEPENDENT * present))
     return (_FREEDOM + _INDEPENDENT) / 2 * fit
 
