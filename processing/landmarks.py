@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 Frame = TypeVar("Frame")
 
 _RADIUS_PX = 1.0
-_FEWEST = 4
+_FEWEST = 6
 _STRETCH_PX = 1.0
 """By how much more or less of the glass a frame may show than others do over the same number of pixels."""
 
