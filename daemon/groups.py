@@ -25,6 +25,10 @@ LIVE = 32
 """Glasses that a new frame may lie on: those that have had a frame most recently. The others have ended."""
 
 
+_REMEMBERED = 64
+"""Turned fingerprints held in memory."""
+
+
 @dataclass(frozen=True, slots=True)
 class Member:
     """A frame: its number in the sequence, its digest, and where its glass lies in it."""
@@ -63,10 +67,6 @@ class _Lies:
     group: Group
     placement: Placement
     score: float
-
-
-_REMEMBERED = 64
-"""Turned fingerprints held in memory."""
 
 
 class Groups:
@@ -136,25 +136,24 @@ class Groups:
 
     def _recognised(self, group: Group, number: int, orientations: Iterable[int]) -> _Lies | None:
         """How a frame lies on the glass of a group, turned in one of these ways, if it does."""
-        newest, offset = self._upright(group.members[-1])
+        newest, _ = self._upright(group.members[-1])
         seen = self._fingerprint(number)
-        found: list[_Lies] = []
+        found = []
         for orientation in orientations:
             height, width = upright_size(orientation, seen.height, seen.width)
             if max(abs(height - newest.height), abs(width - newest.width)) > 2 * self._params.search_px:
-                continue
-            turned = self._turned(number, orientation)
-            match: Match | None
-            if len(group.members) == 1:
-                match = alike(newest, turned, self._params)
-                if match:
-                    match = replace(match, offset=(match.offset[0] + offset[0], match.offset[1] + offset[1]))
-            else:
-                match = recognise(self.landmarks(group), turned, self._params)
-            if match:
+                continue  # no cropping explains that
+            if match := self._match(group, self._turned(number, orientation)):
                 lies = Placement.of_upright(match.offset, orientation, seen.height, seen.width)
                 found.append(_Lies(group, lies, match.score))
         return max(found, key=lambda one: one.score, default=None)
+
+    def _match(self, group: Group, frame: Fingerprint) -> Match | None:
+        if len(group.members) > 1:
+            return recognise(self.landmarks(group), frame, self._params)
+        only, (down, right) = self._upright(group.members[0])
+        match = alike(only, frame, self._params)
+        return match and replace(match, offset=(match.offset[0] + down, match.offset[1] + right))
 
     def _all_recognised(self, groups: Sequence[Group], number: int) -> list[_Lies]:
         """How a frame lies on the glass of each group that it lies on at all, the surest first.
