@@ -48,7 +48,7 @@ class RepairParams:
     more means that deep dirt is rather filled than divided.
     """
 
-    min_density_d: Annotated[float, Interval(ge=0.0005, le=0.1)] = 0.008
+    min_density_d: Annotated[float, Interval(ge=0.0005, le=0.1)] = 0.01
     scanner_noise: Annotated[float, Interval(ge=0.0, le=0.1)] = 0.005
 
 

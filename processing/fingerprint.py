@@ -338,14 +338,18 @@ def _changing(
 
 def alike(first: Fingerprint, second: Fingerprint, params: MatchParams) -> Match | None:
     """The match of two frames if it says that they lie on the same glass, else None."""
-    patch = Patch((0, 0), first.height, first.width)
-    found = Match((0.0, 0.0), 0.0, 0.0)
-    for _ in range(2):  # what is fixed shows once it is known where the frames lie
-        films = common_films(patch, [(first, (0.0, 0.0)), (second, found.offset)])
-        telling = Cells(~fixed_cells(films, params.same_film_d))
-        there = Cells(telling.values, (round(found.offset[0]), round(found.offset[1])))
-        area = int(telling.values.sum()) * CELL_PX**2
-        found = match(telling.within(first.dark), there.within(second.dark), area, params.search_px)
-        if found.score < params.min_score or found.hits < _FEWEST_HITS:
-            return None
-    return None if same_scene(first, second, params) else found
+    area = first.height * first.width
+    found = match(first.dark, second.dark, area, params.search_px)
+    if not _is_sure(found, params):
+        return None
+    # What is fixed shows once it is known where the frames lie.
+    films = common_films(Patch((0, 0), first.height, first.width), [(first, (0.0, 0.0)), (second, found.offset)])
+    here = Cells(~fixed_cells(films, params.same_film_d))
+    there = Cells(here.values, (round(found.offset[0]), round(found.offset[1])))
+    area = int(here.values.sum()) * CELL_PX**2
+    found = match(here.within(first.dark), there.within(second.dark), area, params.search_px)
+    return found if _is_sure(found, params) and not same_scene(first, second, params) else None
+
+
+def _is_sure(match: Match, params: MatchParams) -> bool:
+    return match.score >= params.min_score and match.hits >= _FEWEST_HITS

@@ -331,7 +331,7 @@ def at_most(size: int) -> Callable[[], None]:
 
 def test_files_that_may_not_be_as_large_as_the_pictures(scans: Path, tmp_path: Path) -> None:
     originals = snapshot(scans)
-    result = clean(scans, tmp_path / "clean", expect=1, before=at_most(FRAME_BYTES * 2 // 3))
+    result = clean(scans, tmp_path / "clean", expect=1, before=at_most(FRAME_BYTES * 3 // 4))
     said = result.err.splitlines()
     assert len(said) == FRAMES
     for number, line in enumerate(said, 1):

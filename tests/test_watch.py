@@ -588,7 +588,7 @@ def test_a_scan_that_stays_cut_short_when_saved_again_is_put_aside_like_any(plac
         os.truncate(place.scans / roll.names[0], 1000)  # it was to be cleaned again
         place.let(watch, 2 * HOUR)
     told = [event for event, _ in told_of(place, roll.names[0])]
-    assert told == ["arrived", "unchanged", *["retry"] * 9, "quarantine"]
+    assert told == ["arrived", "unchanged", "gone", *["retry"] * 9, "quarantine"]
 
 
 def test_nothing_is_left_to_do_for_a_file_that_vanished_before_it_was_a_frame(place: Place, roll: Film) -> None:
