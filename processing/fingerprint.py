@@ -35,6 +35,7 @@ _PX_PER_POINT = 1440
 _BINS_PER_PX = 3
 _SHARES = (0.0625, 0.25, 1.0)
 _SURE = 12.0
+_FEWEST_POINTS = 16
 _FEWEST_HITS = 6
 _TILE_PX = 512
 
@@ -195,8 +196,9 @@ def match(first: Points, second: Points, area: int, search_px: int) -> Match:
     hits are 0 where nothing coincides.
     """
     coarse = Match((0.0, 0.0), 0.0, 0.0)
+    few = min(len(first), len(second))
     for share in _SHARES:
-        if coarse.score < _SURE:
+        if coarse.score < _SURE and (share * few >= _FEWEST_POINTS or share == 1):
             asked = _match(_best(first, share), _best(second, share), area, search_px)
             coarse = max(coarse, asked, key=lambda found: found.score)
     if coarse.hits == 0:
