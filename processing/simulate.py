@@ -31,6 +31,9 @@ FILM_BASE_D = (0.10, 0.22, 0.32)
 FILM_GAMMA = 0.62
 """Density that a tenfold exposure adds."""
 
+_LAMP = np.float32(0.9)
+"""What the lamp gives without film, in the middle, as a share of full scale."""
+
 
 @dataclass(frozen=True, slots=True)
 class RollParams:
@@ -112,6 +115,22 @@ class Roll:
         for fixture in p.fixtures:
             film = _FIXTURES[fixture](film)
         specks = _splat(_draw_dirt(rng, p.specks, p, self._outlines), (0.0, 0.0), film.shape[:2])
+        return self._scanned(film, specks, index, rng)
+
+    def bare(self, index: int) -> SimulatedFrame:
+        """The glass as it is at frame `index`, scanned without film: its `film` is the light of the lamp."""
+        p = self.params
+        rng = np.random.default_rng((p.seed, 5, index))
+        down, right = (np.linspace(-1, 1, length, dtype=np.float32) for length in (p.height, p.width))
+        light = _LAMP * (1 - np.float32(0.1) * (down[:, None] ** 2 + right**2))
+        lamp = np.repeat(light[..., None], 3, axis=2)
+        if "holder edge" in p.fixtures:
+            lamp = _with_holder_edge(lamp)
+        return self._scanned(lamp, np.zeros(light.shape, np.float32), index, rng)
+
+    def _scanned(self, film: Planes, specks: Plane, index: int, rng: np.random.Generator) -> SimulatedFrame:
+        """What the scanner makes of a film with specks on it."""
+        p = self.params
         offset = (float(rng.normal(0, p.jitter_px)), float(rng.normal(0, p.jitter_px)))
         glass = _splat(self._particles(index), offset, film.shape[:2])
         seen = film * np.power(10.0, -(glass + specks), dtype=np.float32)[..., None]

@@ -150,3 +150,14 @@ def test_dirt_may_come_from_outlines() -> None:
     tall = max(np.ptp(np.nonzero(shape)[0]) for shape in shapes if shape.any())
     assert wide > 35
     assert tall < 15
+
+
+def test_without_film_the_lamp_shows_the_glass_as_it_is_at_that_frame() -> None:
+    one = roll(replace(SMALL, noise=0.0))
+    bare, frame = one.bare(3), one.frame(3)
+    np.testing.assert_allclose(bare.scan / 65535, bare.film * 10.0 ** -bare.glass[..., None], atol=1e-5)
+    assert not bare.specks.any()
+    assert bare.glass_id == frame.glass_id
+    assert bare.glass.sum() == pytest.approx(frame.glass.sum(), rel=0.02)
+    assert 0.7 < bare.film.min() < bare.film.max() < 0.95
+    assert np.abs(np.diff(bare.film, axis=1)).max() < 0.01
