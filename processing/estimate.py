@@ -45,7 +45,8 @@ class SecondLook:
 
     Its numbers tell apart what may lie side by side without being one particle. The others are of those pixels:
     `missing` (frames, pixels) is the density in D that stands out over the film guessed there, `deviation` the error of
-    that guess, `seen` where the frame shows anything at all; `scenes` (frames) numbers the scenes.
+    that guess, `seen` where the frame shows anything at all; `scenes` (frames) numbers the scenes, and
+    `bare` (frames) says which frames show no film.
     """
 
     parts: npt.NDArray[np.uint8]
@@ -53,6 +54,7 @@ class SecondLook:
     deviation: Samples
     seen: Mask
     scenes: npt.NDArray[np.int64]
+    bare: npt.NDArray[np.bool_] | None = None
 
     @property
     def mask(self) -> Mask:
@@ -96,7 +98,7 @@ def estimate(look: SecondLook, guess: Values, params: LifeParams) -> Dirt | None
         density, doubt = _robust_mean(look.missing, deviation, there[:, label] & look.seen, places)
     ratios = odds(look.missing, density, deviation, label, count)
     there = lives(ratios, params)
-    there &= accepted(ratios, there, look.scenes, params)
+    there &= accepted(ratios, there, look.scenes, params, look.bare)
     dirty = there[:, label] & _standing_out(density, doubt, look.mask)
     if not dirty.any():
         return None

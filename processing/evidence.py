@@ -78,19 +78,25 @@ def runs(scenes: int) -> list[tuple[int, int]]:
 
 
 def gather(
-    residuals: Frames, textures: Frames, known: npt.NDArray[np.bool_], scenes: npt.NDArray[np.int64]
+    residuals: Frames,
+    textures: Frames,
+    known: npt.NDArray[np.bool_],
+    scenes: npt.NDArray[np.int64],
+    bare: npt.NDArray[np.bool_] | None = None,
 ) -> Evidence:
     """Sum up aligned residuals in D, each (frames, rows, columns), with the film's texture in D as their deviation.
 
     A residual is clipped at three deviations. Unknown pixels have no say; where nobody has, everything is 0. `scenes`
     (frames) numbers the scene that each frame shows, in rising order: the frames of a scene speak with one voice.
+    `bare` (frames) says which show no film, so no scene with others: they are neither clipped nor left out as loudest.
     """
     if (np.diff(scenes) < 0).any():
         raise ValueError("frames must be ordered by scene")
     shape = residuals.shape[1:]
     planes = [np.empty(shape, np.float32) for _ in range(3)]
+    bare = np.zeros(len(scenes), np.bool_) if bare is None else bare
     voices = (1 / np.bincount(scenes)[scenes]).astype(np.float32)
-    _gather(residuals, textures, known, scenes, voices, *planes)
+    _gather(residuals, textures, known, scenes, voices, bare, *planes)
     smooth = [ndimage.gaussian_filter(plane, 1.0) for plane in planes[:2]]
     return Evidence(smooth[0], smooth[1], planes[2])
 
@@ -102,6 +108,7 @@ def _gather(
     known: npt.NDArray[np.bool_],
     scenes: npt.NDArray[np.int64],
     voices: npt.NDArray[np.float32],
+    bare: npt.NDArray[np.bool_],
     significance: Plane,
     without_loudest: Plane,
     density: Plane,
@@ -114,12 +121,13 @@ def _gather(
                 if known[k, y, x]:
                     scale = textures[k, y, x]
                     weight = voices[k] / (scale * scale)
-                    scene_says += weight * min(max(residuals[k, y, x], -3 * scale), 3 * scale)
+                    says = residuals[k, y, x]
+                    scene_says += weight * (says if bare[k] else min(max(says, -3 * scale), 3 * scale))
                     scene_weight += weight
                 if k + 1 == frames or scenes[k + 1] != scenes[k]:
                     total += scene_says
                     weights += scene_weight
-                    if scene_says > loudest:
+                    if scene_says > loudest and not bare[k]:
                         loudest, loudest_weight = scene_says, scene_weight
                     scene_says = scene_weight = np.float32(0)
             density[y, x] = total / weights if weights > 0 else np.float32(0)

@@ -50,12 +50,14 @@ _FLIGHT_BYTES = 256 << 20
 class Witness:
     """A frame of the group: its coded residual, where the glass lies in it, and its scene.
 
-    Frames with the same `scene` show the same film, so they are one witness of what is not film.
+    Frames with the same `scene` show the same film, so they are one witness of what is not film. A `bare` one shows no
+    film, and is believed alone.
     """
 
     codes: PlaneFile
     placement: Placement
     scene: int
+    bare: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,12 +183,13 @@ def _learn_tile(
     aligned = (align(one, tile, patch.corner) for one in witnesses)
     residuals, known = (np.stack(planes) for planes in zip(*aligned, strict=True))
     scenes = np.array([witness.scene for witness in witnesses])
+    bare = np.array([witness.bare for witness in witnesses])
     busy = _textures(residuals, known, params.residual)
-    parts, density = _suspected(residuals, busy, known, scenes, params)
+    parts, density = _suspected(residuals, busy, known, scenes, bare, params)
     parts[_spread(fixed, tile)] = 0
     if not parts[tile.inner].any():
         return None
-    look = look_again(residuals, known, scenes, parts, params.residual)
+    look = look_again(residuals, known, scenes, parts, params.residual, bare)
     return estimate(look, density[look.mask], params.lives)
 
 
@@ -195,6 +198,7 @@ def _suspected(
     busy: Frames,
     known: npt.NDArray[np.bool_],
     scenes: npt.NDArray[np.int64],
+    bare: npt.NDArray[np.bool_],
     params: LearnParams,
 ) -> tuple[npt.NDArray[np.uint8], Plane]:
     """By which run of scenes, from 1, dirt is suspected, 0 where by none, and its density, both (rows, columns)."""
@@ -206,7 +210,7 @@ def _suspected(
     count = int(ordered[-1]) + 1
     for number, (first, stop) in enumerate(runs(count), start=1):
         asked = by_scene[(ordered >= first) & (ordered < stop)]
-        evidence = gather(residuals[asked], busy[asked], known[asked], scenes[asked] - first)
+        evidence = gather(residuals[asked], busy[asked], known[asked], scenes[asked] - first, bare[asked])
         needed = params.evidence if stop - first == count else params.evidence.of_a_run
         found = suspects(evidence, needed, margin_px) & (parts == 0)
         density[found] = evidence.density[found]
@@ -220,6 +224,7 @@ def look_again(
     scenes: npt.NDArray[np.int64],
     parts: npt.NDArray[np.uint8],
     params: ResidualParams,
+    bare: npt.NDArray[np.bool_] | None = None,
 ) -> SecondLook:
     """What aligned frames, as `align` gives each, show where `parts` is not 0 if the film there is guessed."""
     mask = parts > 0
@@ -229,6 +234,7 @@ def look_again(
         deviation=_textures(residuals, known & ~mask, params)[:, mask],
         seen=_clear_of_unknown(known)[:, mask],
         scenes=scenes,
+        bare=bare,
     )
 
 

@@ -122,14 +122,24 @@ def lives(ratios: npt.NDArray[np.float64], params: LifeParams) -> Mask:
     return np.asarray(total[..., 1] > total[..., 0])
 
 
-def accepted(ratios: npt.NDArray[np.float64], there: Mask, scenes: npt.NDArray[np.int64], params: LifeParams) -> Mask:
+def accepted(
+    ratios: npt.NDArray[np.float64],
+    there: Mask,
+    scenes: npt.NDArray[np.int64],
+    params: LifeParams,
+    bare: npt.NDArray[np.bool_] | None = None,
+) -> Mask:
     """Which particles are surely dirt on the glass, (particles): several scenes say so without the loudest.
 
     `scenes` (frames) numbers the scene that each frame shows; frames of one scene are one witness.
+    Of the frames that `bare` (frames) marks, which show no film that could be taken for dirt, one is enough.
     """
     each = [np.where(there & (scenes == scene)[:, None], ratios, 0.0).max(axis=0) for scene in np.unique(scenes)]
     support = np.stack(each)
     rest = support.sum(axis=0) - support.max(axis=0)
     seen = np.count_nonzero(support > 0, axis=0)
     needed = params.min_support * np.sqrt(np.maximum(seen / _FEW_SCENES, 1))
-    return np.asarray((rest >= needed) & (seen >= params.fewest_scenes))
+    several = (rest >= needed) & (seen >= params.fewest_scenes)
+    if bare is None or not bare.any():
+        return np.asarray(several)
+    return np.asarray(several | (np.where(there, ratios, 0.0)[bare].max(axis=0) >= params.min_support))

@@ -98,6 +98,7 @@ def gather(
     textures: npt.NDArray[np.float32],
     known: Mask,
     scenes: npt.NDArray[np.int64],
+    bare: set[int],
 ) -> tuple[Floats, Floats, Floats]:
     """Significance, significance without the loudest scene, and weighted mean, all before any smoothing."""
     frames, *shape = residuals.shape
@@ -109,16 +110,17 @@ def gather(
             if not known[(k, *place)]:
                 continue
             weight = 1 / scale**2 / list(scenes).count(scene)
-            clipped = min(max(float(residuals[(k, *place)]), -3 * scale), 3 * scale)
-            says[scene] = says.get(scene, 0.0) + weight * clipped
+            value = float(residuals[(k, *place)])
+            clipped = min(max(value, -3 * scale), 3 * scale)
+            says[scene] = says.get(scene, 0.0) + weight * (value if scene in bare else clipped)
             weighs[scene] = weighs.get(scene, 0.0) + weight
         total, weights = sum(says.values()), sum(weighs.values())
         if weights == 0:
             continue
-        loudest = max(says, key=lambda scene: says[scene])
+        loudest = max(says.keys() - bare, key=lambda scene: says[scene], default=None)
         density[place] = total / weights
         significance[place] = total / math.sqrt(weights)
-        quiet = {scene for scene in says if scene != loudest or says[loudest] <= 0}
+        quiet = {scene for scene in says if scene != loudest or says[scene] <= 0}
         if len(quiet) == 0:
             continue
         without[place] = sum(says[s] for s in quiet) / math.sqrt(sum(weighs[s] for s in quiet))

@@ -37,8 +37,9 @@ def test_sums_are_those_of_the_slow_twin(frames: int, shape: tuple[int, int], se
     scenes = np.sort(rng.integers(0, 3, frames))
     found = [np.empty(shape, np.float32) for _ in range(3)]
     voices = (1 / np.bincount(scenes)[scenes]).astype(np.float32)
-    module._gather(residuals, textures, known, scenes, voices, *found)
-    for fast, slow in zip(found, naive.gather(residuals, textures, known, scenes), strict=True):
+    bare = set(rng.integers(0, 3, rng.integers(0, 3)).tolist())
+    module._gather(residuals, textures, known, scenes, voices, np.isin(scenes, list(bare)), *found)
+    for fast, slow in zip(found, naive.gather(residuals, textures, known, scenes, bare), strict=True):
         np.testing.assert_allclose(fast, slow, atol=2e-3, rtol=2e-4)
 
 
@@ -56,6 +57,14 @@ def test_frames_of_one_scene_have_one_voice() -> None:
     once = gather(residuals[[0, 3]], textures[:2], known[:2], np.array([0, 1]))
     for name in ("significance", "without_loudest", "density"):
         np.testing.assert_allclose(getattr(together, name), getattr(once, name), atol=1e-5)
+
+
+def test_a_frame_without_film_is_never_left_out_as_the_loudest() -> None:
+    residuals, textures, known = one_spot(2, 1)
+    scenes, margin = np.arange(2), MARGIN_PX
+    assert not suspects(gather(residuals, textures, known, scenes), PARAMS, margin).any()
+    assert suspects(gather(residuals, textures, known, scenes, np.array([True, False])), PARAMS, margin)[30, 30]
+    assert not suspects(gather(residuals, textures, known, scenes, np.array([False, True])), PARAMS, margin).any()
 
 
 def test_scenes_must_be_in_order() -> None:

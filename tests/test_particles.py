@@ -147,6 +147,15 @@ def test_many_scenes_must_say_more_than_few(scenes: int, times: float) -> None:
     assert accepted(ratios, there, np.arange(scenes), PARAMS).tolist() == [True, False]
 
 
+def test_what_a_frame_without_film_shows_needs_no_other_witness() -> None:
+    enough = PARAMS.min_support + 0.1
+    ratios = np.array([[enough, enough, 0.5, enough], [0.0, 0.0, 90.0, enough]])
+    there = np.array([[True, False, True, True], [True, True, True, True]])
+    assert accepted(ratios, there, np.arange(2), PARAMS).tolist() == [False, False, False, True]
+    bare = np.array([True, False])
+    assert accepted(ratios, there, np.arange(2), PARAMS, bare).tolist() == [True, False, False, True]
+
+
 def test_a_particle_must_be_seen_in_enough_scenes() -> None:
     ratios = np.full((4, 1), 50.0)
     there = np.array([[True], [True], [True], [False]])
