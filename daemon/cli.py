@@ -48,6 +48,8 @@ def cli() -> None:
     \b
     Clean the scans of an evening:
         dustwatch clean evening/ --output clean/
+    Is the scan of the empty glass good? It helps from the first frame on:
+        dustwatch calibrate empty.tif
     Clean scans as the scan software saves them, all evening long:
         dustwatch watch incoming/ clean/
     The same as a service, for several folders:
@@ -77,6 +79,14 @@ _PROFILE = click.option(
     metavar="NAME",
     help="What the scans hold.",
 )
+_EMPTY_GLASS = click.option(
+    "--empty-glass",
+    "empty_glass",
+    multiple=True,
+    metavar="SCAN",
+    type=click.Path(path_type=Path),
+    help="Scan of the glass without film; see calibrate.",
+)
 _THREADS = click.option("--threads", type=click.IntRange(1), metavar="N", help="Default: as many as there are cores.")
 
 
@@ -91,6 +101,7 @@ _THREADS = click.option("--threads", type=click.IntRange(1), metavar="N", help="
     help="Where the cleaned frames go.",
 )
 @_PROFILE
+@_EMPTY_GLASS
 @_THREADS
 @click.option(
     "--json",
@@ -105,6 +116,7 @@ def clean_command(
     paths: tuple[Path, ...],
     output: Path,
     profile_name: str,
+    empty_glass: tuple[Path, ...],
     threads: int | None,
     report: Path | None,
     dry_run: bool,
@@ -116,19 +128,47 @@ def clean_command(
     tell dirt from film. Originals are never changed. In DIR every frame appears under its name, and what was done to
     it under receipts/. What an earlier run has done is not done again.
     """
-    from .film import load_profile
+    from .film import load_profile, with_empty_glass
     from .pipeline import Job, clean
     from .report import Reporter, check_report
 
     if report is not None:
         check_report(report)
 
-    job = Job(paths, output, load_profile(profile_name), threads or _cores(), force, dry_run)
+    profile = with_empty_glass(load_profile(profile_name), empty_glass or None)
+    job = Job(paths, output, profile, threads or _cores(), force, dry_run)
     with Reporter() as reporter:
         cleaned = clean(job, reporter.progress)
     reporter.finish(cleaned, job, report)
     if any(outcome.error for outcome in cleaned.outcomes):
         raise SystemExit(ExitCode.SOME_FAILED)
+
+
+@cli.command("calibrate")
+@click.argument("scans", metavar="SCAN...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@_PROFILE
+@_THREADS
+@click.option(
+    "--picture",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Draw the dirt in the first SCAN, as a new PNG.",
+)
+def calibrate_command(scans: tuple[Path, ...], profile_name: str, threads: int | None, picture: Path | None) -> None:
+    """Check scans of the empty glass, and say what dirt they show.
+
+    Scan the light table once, with the holder in its place but without film, as the film is scanned. With such a scan
+    the first frame of a roll is cleaned already: give it to clean or watch with --empty-glass, or name it in a profile
+    or in the configuration. It holds until the glass is wiped.
+    """
+    from .empty_glass import as_text, calibrate
+    from .film import load_profile
+    from .report import Reporter
+
+    profile = load_profile(profile_name)
+    with Reporter() as reporter:
+        found = calibrate(scans, profile, threads or _cores(), reporter.progress, picture)
+    click.echo(as_text(found), nl=False)
 
 
 @cli.command("watch")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,7 +25,7 @@ from ..processing.fingerprint import MatchParams
 from ..processing.particles import LifeParams
 from ..processing.residual import ResidualParams
 from .errors import ExitCode, ServiceError
-from .yaml_file import Line, Problem, Schema, Written, did_you_mean, strict, to_text
+from .yaml_file import Line, Problem, Schema, Written, did_you_mean, make_list_absolute, strict, to_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -40,12 +40,14 @@ _HEAD = ("name", "description", "extends")
 class Profile:
     """A film stock's resolved values. To add a section, add a field of its parameter dataclass here.
 
-    `extends` only tells where values came from; two profiles of equal values are equal.
+    `extends` only tells where values came from; two profiles of equal values are equal. `empty_glass` are absolute
+    paths of scans of the glass without film.
     """
 
     name: Annotated[Line, MinLen(1)]
     description: Line = ""
     extends: str | None = field(default=None, compare=False)
+    empty_glass: tuple[Path, ...] = ()
     scan: Tone = field(default_factory=Tone)
     match: MatchParams = field(default_factory=MatchParams)
     residual: ResidualParams = field(default_factory=ResidualParams)
@@ -55,7 +57,10 @@ class Profile:
 
     @property
     def digest(self) -> str:
-        """SHA-256 in hex of all sections: equal values give equal digests, whatever the file looks like."""
+        """SHA-256 in hex of all sections: equal values give equal digests, whatever the file looks like.
+
+        What empty-glass scans show belongs to the glass, whose map has a digest of its own.
+        """
         canonical = json.dumps(_sections(self), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
@@ -69,6 +74,11 @@ def load_profile(name_or_path: str) -> Profile:
     Raises ServiceError (usage) for an unknown name and for a file that cannot be read or has problems.
     """
     return read_profile(find_profile(name_or_path))
+
+
+def with_empty_glass(profile: Profile, scans: tuple[Path, ...] | None) -> Profile:
+    """The profile with these empty-glass scans instead of its own; the profile itself if None."""
+    return profile if scans is None else replace(profile, empty_glass=tuple(path.absolute() for path in scans))
 
 
 def find_profile(name_or_path: str) -> Path:
@@ -109,7 +119,8 @@ def read_profile(file: Path) -> Profile:
 def to_yaml(profile: Profile) -> str:
     """Every value of `profile` as YAML, without `extends`: `read_profile` makes an equal profile of it."""
     head = {"name": profile.name, "description": profile.description}
-    return to_text(head | _sections(profile))
+    empty_glass = {"empty_glass": [str(path) for path in profile.empty_glass]}
+    return to_text(head | empty_glass | _sections(profile))
 
 
 def opposites(profile: Profile) -> list[Profile]:
@@ -126,7 +137,7 @@ def _exponent(tone: Tone) -> float:
 
 
 def _sections(profile: Profile) -> dict[str, Any]:
-    return {name: value for name, value in asdict(profile).items() if name not in _HEAD}
+    return {name: value for name, value in asdict(profile).items() if name not in (*_HEAD, "empty_glass")}
 
 
 # --- where profiles lie -------------------------------------------------------------------------------------
@@ -169,6 +180,8 @@ def _gather(file: Path, heirs: tuple[Path, ...], problems: list[Problem]) -> Wri
     cannot be read.
     """
     own = _SCHEMA.read(file, problems)
+    if own is not None:
+        make_list_absolute(own, ("empty_glass",), own.values, file.parent.absolute(), problems)
     if own is None or not isinstance(extends := own.values.get("extends"), str):
         return own
     chain = (*heirs, file)

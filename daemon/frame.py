@@ -64,7 +64,7 @@ class Arrival:
 class Frame:
     """An arrival that could be read: what kind of picture it is, its digest, and what it says about the glass.
 
-    It was all read while the file had this `stamp`.
+    It was all read while the file had this `stamp`. A `bare` one is a scan of the glass without film.
     """
 
     arrival: Arrival
@@ -73,6 +73,7 @@ class Frame:
     stamp: Stamp
     observation: Observation
     seconds: float
+    bare: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ..processing.cells import Patch, fixed_cells
 from ..processing.fingerprint import Fingerprint, MatchParams, common_films, same_scene
-from ..processing.landmarks import number_scenes
+from ..processing.landmarks import number_scenes, with_film
 from ..processing.learn import MOST_FRAMES, GlassMap, LearnParams, Witness, learn, learning_steps
 from .groups import Group, Groups, Member
 
@@ -44,10 +44,19 @@ class Glass:
         return frozenset(member.frame for member in self.members)
 
     @property
+    def filmed(self) -> tuple[Member, ...]:
+        """The members that show film."""
+        return _filmed(self.members)
+
+    @property
     def glass_id(self) -> str:
-        """Its name, made from the content of its first frame, so the same in every run."""
+        """Its name, made from the content of its first frame, so the same in every run.
+
+        One without film comes first only where there is no other, as several rolls may share it.
+        """
         kind = "wrong glass" if self.wrong_sign else "glass"
-        return hashlib.sha256(f"{kind} {self.members[0].sha256}".encode()).hexdigest()[:12]
+        first = (*self.filmed, *self.members)[0]
+        return hashlib.sha256(f"{kind} {first.sha256}".encode()).hexdigest()[:12]
 
     def runs(self, ripe: int | None = None) -> Iterator[Run]:
         """How its frames are cleaned once maps are learnt from the first `ripe` of them, all if not said.
@@ -59,16 +68,17 @@ class Glass:
         whole = ripe // MOST_FRAMES * MOST_FRAMES
         for start in range(0, whole, MOST_FRAMES):
             block = members[start : start + MOST_FRAMES]
-            yield Run(self.glass_id, block, block, self.wrong_sign)
+            yield Run(self.glass_id, block, _filmed(block), self.wrong_sign)
         if members[whole:]:
-            yield Run(self.glass_id, members[max(0, ripe - MOST_FRAMES) : ripe], members[whole:], self.wrong_sign)
+            witnesses = members[max(0, ripe - MOST_FRAMES) : ripe]
+            yield Run(self.glass_id, witnesses, _filmed(members[whole:]), self.wrong_sign)
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
     """The `witnesses` that a map is learnt from, at most `MOST_FRAMES`, and the frames that are `cleaned` with it.
 
-    Of these some may have come later than the map.
+    Of these some may have come later than the map. Witnesses without film are not cleaned.
     """
 
     glass_id: str
@@ -79,7 +89,8 @@ class Run:
     @property
     def map_sha256(self) -> str:
         """Stands for all that the map depends on, the profile apart: equal digests, equal maps."""
-        lines = [self.glass_id, *(f"{one.sha256} {one.placement}" for one in self.witnesses)]
+        told = (f"{one.sha256} {one.placement}{' bare' * one.bare}" for one in self.witnesses)
+        lines = [self.glass_id, *told]
         return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
     @property
@@ -160,6 +171,10 @@ class Glasses:
         return wrong
 
 
+def _filmed(members: tuple[Member, ...]) -> tuple[Member, ...]:
+    return tuple(member for member in members if not member.bare)
+
+
 def _numbers(group: Group) -> set[int]:
     return {member.frame for member in group.recent}
 
@@ -175,7 +190,8 @@ def _depth(groups: Groups, group: Group) -> float:
 def find_glasses(frames: Sequence[Frame], params: MatchParams) -> list[Glass]:
     """Sort the frames, in the order in which they came, by the glass that they lie on."""
     glasses = Glasses(lambda number: frames[number].observation.fingerprint, params)
-    ended = [glass for number, frame in enumerate(frames) for glass in glasses.admit(Member(number, frame.sha256))]
+    newcomers = (Member(number, frame.sha256, bare=frame.bare) for number, frame in enumerate(frames))
+    ended = [glass for newcomer in newcomers for glass in glasses.admit(newcomer)]
     return sorted([*ended, *glasses.live], key=lambda glass: glass.members[0].frame)
 
 
@@ -183,12 +199,20 @@ def learn_map(witnesses: Sequence[tuple[Observation, Member]], folder: Path, wor
     """Learn the map of the glass that at least two frames lie on, into `folder`."""
     profile = workplace.profile
     upright = [one.fingerprint.placed(member.placement) for one, member in witnesses]
-    scenes = number_scenes(upright, lambda a, b: same_scene(a[0], b[0], profile.match))
+    bare = [member.bare for _, member in witnesses]
+
+    def same(first: int, second: int) -> bool:
+        return bare[first] == bare[second] and same_scene(upright[first][0], upright[second][0], profile.match)
+
+    scenes = number_scenes(range(len(upright)), same)
     patch = Patch.under((one.height, one.width, offset) for one, offset in upright)
-    fixed = fixed_cells(common_films(patch, upright), profile.match.same_film_d)
+    fixed = fixed_cells(common_films(patch, with_film(upright, bare)), profile.match.same_film_d)
     step = workplace.progress("Learning the dirt", learning_steps(patch.height, patch.width))
     return learn(
-        [Witness(one.codes, member.placement, scene) for (one, member), scene in zip(witnesses, scenes, strict=True)],
+        [
+            Witness(one.codes, member.placement, scene, member.bare)
+            for (one, member), scene in zip(witnesses, scenes, strict=True)
+        ],
         patch,
         fixed,
         LearnParams(profile.residual, profile.evidence, profile.lives),

@@ -31,11 +31,12 @@ _REMEMBERED = 64
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A frame: its number in the sequence, its digest, and where its glass lies in it."""
+    """A frame: its number in the sequence, its digest, where its glass lies in it, and whether it is `bare` of film."""
 
     frame: int
     sha256: str
     placement: Placement = UNMOVED
+    bare: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +121,9 @@ class Groups:
         """What a live group of at least two frames is recognised by."""
         if group not in self._landmarks:
             scenes = number_scenes(group.recent, self._same_scene)
-            self._landmarks[group] = landmarks([self._upright(one) for one in group.recent], scenes, self._params)
+            bare = {scene for scene, member in zip(scenes, group.recent, strict=True) if member.bare}
+            seen = [self._upright(one) for one in group.recent]
+            self._landmarks[group] = landmarks(seen, scenes, self._params, bare)
         return self._landmarks[group]
 
     def _upright(self, member: Member) -> tuple[Fingerprint, tuple[float, float]]:
@@ -129,6 +132,8 @@ class Groups:
 
     def _same_scene(self, first: Member, second: Member) -> bool:
         """Whether two members show the same scene; to find that out takes its time, and it is asked often."""
+        if first.bare != second.bare:
+            return False
         pair = first.frame, second.frame
         if pair not in self._same:
             self._same[pair] = same_scene(self._upright(first)[0], self._upright(second)[0], self._params)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..processing.placement import Placement
+from .empty_glass import observe_empty, refuse_other_size
 from .errors import FrameError
 from .frame import Arrival, Outcome
 from .glass import Glass, find_glasses
@@ -53,14 +54,15 @@ def clean(job: Job, progress: Progress) -> Cleaned:
     Raises ServiceError where nothing can be started; what is wrong with a single frame is in its outcome.
     """
     output = Output(job.output, force=job.force)
-    found = find(job.paths, job.output)
+    found = find(job.paths, job.output, job.profile.empty_glass)
     failed = [Outcome(Arrival.of(path), error=error) for path, error in found.failures]
     known, unreadable = digests(found.arrivals, progress)
     with nullcontext() if job.dry_run else output.prepare() as folder:
         receipts, taken = ({}, []) if job.force else _look_at_output(known, output)
         settled = {outcome.arrival: outcome for outcome in (*unreadable, *taken)}
         results: Iterable[Outcome]
-        if _all_as_before(known, receipts, job.profile):
+        # Receipts do not say where the glass lies in empty-glass scans.
+        if not job.profile.empty_glass and _all_as_before(known, receipts, job.profile):
             results = [Outcome(arrival, receipts[arrival], skipped=True) for arrival in known]
         elif folder is None:
             results = [Outcome(arrival, skipped=True) for arrival in known]
@@ -79,9 +81,12 @@ def _clean_roll(
     workplace: Workplace,
 ) -> Iterator[Outcome]:
     """Learn from all frames of the roll, and clean those that are not settled and not as an earlier run made them."""
-    frames, broken = observe_all(known, workplace)
+    empty = observe_empty(workplace.profile.empty_glass, workplace)
+    filmed, broken = observe_all(known, workplace)
     yield from broken
-    step = workplace.progress("Cleaning", len(frames))
+    refuse_other_size(empty, filmed, workplace.profile)
+    frames = [*empty, *filmed]
+    step = workplace.progress("Cleaning", len(filmed))
     for glass in find_glasses(frames, workplace.profile.match):
         for run in glass.runs():
             waiting = set()
@@ -110,7 +115,7 @@ def _clean_run(run: Run, frames: Sequence[Frame], waiting: Set[Arrival], workpla
     for member in run.cleaned:
         if frames[member.frame].arrival in waiting:
             yield clean_frame(frames[member.frame], member, known, workplace)
-    forget(seen)
+    forget([frame for frame in seen if not frame.bare])
 
 
 def _look_at_output(known: Iterable[Arrival], output: Output) -> tuple[dict[Arrival, Receipt], list[Outcome]]:

@@ -7,7 +7,6 @@ nobody looks on when the service writes.
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass
 from itertools import permutations
 from pathlib import Path
@@ -18,7 +17,7 @@ from platformdirs import user_state_path
 
 from .errors import ExitCode, ServiceError
 from .film import is_path, load_profile
-from .yaml_file import KeyPath, Problem, Schema, Written, strict
+from .yaml_file import KeyPath, Problem, Schema, Written, make_list_absolute, no_path, strict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -38,6 +37,7 @@ class FolderSettings:
     `close_after_min`: a glass without a new frame for so many minutes is closed: its frames are cleaned for the
     last time.
     `events`: ``auto`` takes those of the file system, except on network shares.
+    `empty_glass`: scans of the glass without film, absolute; None for those of the profile.
     """
 
     input: Path
@@ -47,6 +47,7 @@ class FolderSettings:
     look_every_s: Annotated[float, Interval(ge=0.1, le=3600)] = 10.0
     close_after_min: Annotated[float, Interval(ge=0.01, le=10080)] = 30.0
     events: Literal["auto", "off"] = "auto"
+    empty_glass: tuple[Path, ...] | None = None
 
 
 @strict
@@ -129,24 +130,14 @@ def _make_absolute(written: Written, base: Path, problems: list[Problem]) -> dic
             if not isinstance(text, str) or (name == "profile" and not is_path(text)):
                 continue
             key = (*section, name)
-            if fault := _no_path(text):
+            if fault := no_path(text):
                 problems.append(written.problem(key, fault))
             else:
                 paths[key] = base / Path(text).expanduser()
                 values[name] = str(paths[key])
+    for section, entry in _entries(written):
+        make_list_absolute(written, (*section, "empty_glass"), entry, base, problems)
     return paths
-
-
-def _no_path(text: str) -> str | None:
-    if not text or "\0" in text:
-        return "is empty, or has characters that no path can have; write a path"
-    if re.match(r"[\w+.-]+:[/\\]|\\\\", text):
-        return f"{text} is an address; mount what it stands for, and give the folder where it appears"
-    try:
-        Path(text).expanduser()
-    except RuntimeError:
-        return f"{text} begins with the home folder of nobody; write the path in full"
-    return None
 
 
 def _bad_profiles(written: Written, paths: Mapping[KeyPath, Path]) -> Iterator[Problem]:

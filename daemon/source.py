@@ -53,12 +53,13 @@ class _Search:
     notes: list[str] = field(default_factory=list)
 
 
-def find(paths: Sequence[Path], output: Path) -> Found:
+def find(paths: Sequence[Path], output: Path, empty_glass: Sequence[Path] = ()) -> Found:
     """Find the pictures that `paths` name; a folder is walked, without hidden entries and linked folders.
 
     A file's name below the output folder is its path below the folder that was given, or its bare name. The
     order is that of the names with numbers by their value, whatever the case, a folder's own files together
     and before those of its subfolders. No picture is opened for more than to see whether it can be.
+    Empty-glass scans may lie among the pictures, but are none to clean.
 
     Raises ServiceError (usage) where a path does not exist, nothing at all is found, a file is given twice,
     two files would be written to one place or one over an original, also on a file system that folds case,
@@ -72,6 +73,10 @@ def find(paths: Sequence[Path], output: Path) -> Found:
             _gather(path, search)
         else:
             _take(Arrival.of(path), mode, search)
+    empty = {path.resolve() for path in empty_glass}
+    for arrival in [one for one in search.arrivals if one.path.resolve() in empty]:
+        search.arrivals.remove(arrival)
+        search.notes.append(f"{arrival.path}: is the empty-glass scan, which is not cleaned")
     if not search.arrivals and not search.failures:
         looked_for = ", ".join(f"*{suffix}" for suffix in SUFFIXES)
         where = ", ".join(map(str, paths))
@@ -84,7 +89,7 @@ def find(paths: Sequence[Path], output: Path) -> Found:
             "rename one, or clean them into different output folders",
             ExitCode.USAGE,
         )
-    _refuse_overwriting(arrivals, Output(output))
+    _refuse_overwriting(arrivals, [*(one.path for one in arrivals), *empty_glass], Output(output))
     failures = sorted(search.failures, key=lambda failure: natural_path(failure[0]))
     return Found(tuple(arrivals), tuple(failures), tuple(sorted(search.notes)))
 
@@ -266,14 +271,14 @@ def _parents(name: str) -> list[str]:
     return [name[:end] for end, letter in enumerate(name) if letter == "/"]
 
 
-def _refuse_overwriting(arrivals: Sequence[Arrival], output: Output) -> None:
-    originals = {_place(arrival.path.resolve()): arrival for arrival in arrivals}
+def _refuse_overwriting(arrivals: Sequence[Arrival], originals: Sequence[Path], output: Output) -> None:
+    places = {_place(original.resolve()): original for original in originals}
     for arrival in arrivals:
         for path in _written(arrival, output):
             place = _place(path)
-            if place is not None and place in originals:
+            if place is not None and place in places:
                 raise ServiceError(
-                    f"{path} would be written over the original {originals[place].path}; give another output folder",
+                    f"{path} would be written over the original {places[place]}; give another output folder",
                     ExitCode.USAGE,
                 )
 

@@ -11,6 +11,7 @@ import json
 import re
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
@@ -21,7 +22,6 @@ from .errors import ExitCode, ServiceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from pathlib import Path
 
     from pydantic_core import ErrorDetails
 
@@ -141,6 +141,35 @@ class Schema(Generic[T]):
             case _:
                 wanted = re.sub(r"^(Input|String) should", "should", error["msg"])
         return f"{wanted}, not {json.dumps(error['input'], ensure_ascii=False)}"
+
+
+def no_path(text: str) -> str | None:
+    """What keeps a text from being a path, if anything does."""
+    if not text or "\0" in text:
+        return "is empty, or has characters that no path can have; write a path"
+    if re.match(r"[\w+.-]+:[/\\]|\\\\", text):
+        return f"{text} is an address; mount what it stands for, and give the folder where it appears"
+    try:
+        Path(text).expanduser()
+    except RuntimeError:
+        return f"{text} begins with the home folder of nobody; write the path in full"
+    return None
+
+
+def make_list_absolute(
+    written: Written, key: KeyPath, section: dict[str, Any], base: Path, problems: list[Problem]
+) -> None:
+    """Make the paths listed at `key`, the last name of which `section` has, absolute: relative ones start at `base`."""
+    listed = section.get(str(key[-1]))
+    if not isinstance(listed, list):
+        return
+    for number, text in enumerate(listed):
+        if not isinstance(text, str):
+            continue
+        if fault := no_path(text):
+            problems.append(written.problem((*key, number), fault))
+        else:
+            listed[number] = str(base / Path(text).expanduser())
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -15,7 +15,7 @@ from .cells import Cells, Patch, fixed_cells
 from .fingerprint import Fingerprint, Match, MatchParams, Points, coincide, common_films, improbability, match
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Sequence, Set
 
 Frame = TypeVar("Frame")
 
@@ -33,15 +33,20 @@ class Landmarks:
 
 
 def landmarks(
-    members: Sequence[tuple[Fingerprint, tuple[float, float]]], scenes: Sequence[int], params: MatchParams
+    members: Sequence[tuple[Fingerprint, tuple[float, float]]],
+    scenes: Sequence[int],
+    params: MatchParams,
+    bare: Set[int] = frozenset(),
 ) -> Landmarks:
     """The landmarks of the glass on which `members` lie, each with its offset (rows, columns) in px.
 
     Of frames that show one scene, by its number in `scenes`, only the first counts: what they share may be film.
+    Scenes that are `bare` show none.
     """
     witnesses = [members[scenes.index(scene)] for scene in range(max(scenes) + 1)]
     patch = Patch.under((one.height, one.width, offset) for one, offset in witnesses)
-    telling = Cells(~fixed_cells(common_films(patch, witnesses), params.same_film_d), patch.corner)
+    films = common_films(patch, with_film(witnesses, [scene in bare for scene in range(len(witnesses))]))
+    telling = Cells(~fixed_cells(films, params.same_film_d), patch.corner)
     seen = np.zeros((0, 4), np.float64)  # row, column, contrast, hits
     for one, offset in witnesses:
         points = _in_density(one) - np.array([*offset, 0], np.float32)
@@ -56,6 +61,15 @@ def landmarks(
         seen = seen[np.lexsort((seen[:, 1], seen[:, 0]))]
     needed = 2 + len(witnesses) // 6
     return Landmarks(seen[seen[:, 3] >= needed, :3].astype(np.float32))
+
+
+def with_film(frames: Sequence[Frame], bare: Sequence[bool]) -> Sequence[Frame]:
+    """The frames in which what stays from frame to frame can be seen: not the `bare` ones, unless too few are left.
+
+    Rebate and its text are in all others, and would seem to change.
+    """
+    filmed = [frame for frame, none in zip(frames, bare, strict=True) if not none]
+    return filmed if len(filmed) > 1 else frames
 
 
 def number_scenes(frames: Sequence[Frame], same: Callable[[Frame, Frame], bool]) -> list[int]:

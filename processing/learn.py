@@ -102,8 +102,8 @@ def learn(
     """Learn the dirt on a patch of glass from 2 to `MOST_FRAMES` witnesses and leave the map in `folder`.
 
     `fixed` (rows / 32, columns / 32) marks cells of the patch that show the same film in all frames, from which nothing
-    is learnt. `step` is called now and then, see `learning_steps`. Memory is a stack of tiles; the result does not
-    depend on `threads`. Raises OSError where the disk is full.
+    is learnt but what bare witnesses show. `step` is called now and then, see `learning_steps`. Memory is a stack of
+    tiles; the result does not depend on `threads`. Raises OSError where the disk is full.
     """
     if not 2 <= len(witnesses) <= MOST_FRAMES:
         raise ValueError(f"a map is learnt from 2 to {MOST_FRAMES} frames, not {len(witnesses)}")
@@ -186,11 +186,19 @@ def _learn_tile(
     bare = np.array([witness.bare for witness in witnesses])
     busy = _textures(residuals, known, params.residual)
     parts, density = _suspected(residuals, busy, known, scenes, bare, params)
-    parts[_spread(fixed, tile)] = 0
+    stays = _spread(fixed, tile)
+    if bare.any() and stays.any():
+        stays &= ~_seen_without_film(residuals[bare], busy[bare], known[bare], params)
+    parts[stays] = 0
     if not parts[tile.inner].any():
         return None
     look = look_again(residuals, known, scenes, parts, params.residual, bare)
     return estimate(look, density[look.mask], params.lives)
+
+
+def _margin_px(params: LearnParams) -> int:
+    """How far the soft rim of a particle is followed."""
+    return round(params.residual.background_px / 4)
 
 
 def _suspected(
@@ -202,7 +210,7 @@ def _suspected(
     params: LearnParams,
 ) -> tuple[npt.NDArray[np.uint8], Plane]:
     """By which run of scenes, from 1, dirt is suspected, 0 where by none, and its density, both (rows, columns)."""
-    margin_px = round(params.residual.background_px / 4)  # how far the soft rim of a particle is followed
+    margin_px = _margin_px(params)
     by_scene = np.argsort(scenes, kind="stable")
     ordered = scenes[by_scene]
     parts = np.zeros(residuals.shape[1:], np.uint8)
@@ -216,6 +224,13 @@ def _suspected(
         density[found] = evidence.density[found]
         parts[found] = number
     return parts, density
+
+
+def _seen_without_film(residuals: Frames, busy: Frames, known: npt.NDArray[np.bool_], params: LearnParams) -> Mask:
+    """Where witnesses without film, which are one scene, suspect dirt by themselves."""
+    count = len(residuals)
+    evidence = gather(residuals, busy, known, np.zeros(count, np.int64), np.ones(count, np.bool_))
+    return suspects(evidence, params.evidence, _margin_px(params))
 
 
 def look_again(

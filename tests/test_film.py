@@ -28,7 +28,7 @@ from tests.permissions import ordinary_user
 
 Write = Callable[[str, str], Path]
 SHIPPED_FILES = sorted(SHIPPED.glob("*.yaml"))
-KEYS = "name, description, extends, scan, match, residual, evidence, lives, repair"
+KEYS = "name, description, extends, empty_glass, scan, match, residual, evidence, lives, repair"
 
 
 @pytest.fixture(autouse=True)
@@ -289,6 +289,23 @@ def test_path_to_extend_starts_at_the_file(write: Write) -> None:
     assert read_profile(write("b/new.yaml", "name: new\nextends: ../a/old.yaml\n")).scan.black == 0.1
 
 
+def test_empty_glass_scans_start_at_the_file_that_names_them(write: Write, tmp_path: Path) -> None:
+    write("a/old.yaml", "name: old\nempty_glass: [empty.tif, /scans/other.tif]\n")
+    heir = write("b/new.yaml", "name: new\nextends: ../a/old.yaml\n")
+    found = tuple(path.resolve() for path in read_profile(heir).empty_glass)
+    assert found == (tmp_path / "a/empty.tif", Path("/scans/other.tif"))
+    heir.write_text("name: new\nextends: ../a/old.yaml\nempty_glass: []\n")
+    assert read_profile(heir).empty_glass == ()
+
+
+def test_empty_glass_scans_are_a_list_of_paths(write: Write) -> None:
+    assert problems(write("a.yaml", "name: a\nempty_glass: empty.tif\n")) == [
+        'a.yaml:2: empty_glass: should be a list, not "empty.tif"'
+    ]
+    (fault,) = problems(write("a.yaml", "name: a\nempty_glass:\n  - smb://nas/empty.tif\n"))
+    assert fault.startswith("a.yaml:3: empty_glass.0: smb://nas/empty.tif is an address")
+
+
 def test_inherited_faults_name_the_file_and_line_they_were_written_in(write: Write) -> None:
     write("old.yaml", "name: old\nscan:\n  gamma: 9\n  gama: 2\n  black: 1\n  black: 0\n  dirt: dark\n")
     file = write("new.yaml", "name: new\nextends: old\nscan:\n  encoding: lin\n  dirt: brightens\n")
@@ -345,7 +362,10 @@ def valid(parameters: type[Any], **given: st.SearchStrategy[Any]) -> st.SearchSt
     return st.builds(parameters, **(drawn | given))
 
 
-@given(profile=valid(Profile, extends=st.none()))
+SCANS = st.lists(st.text("aé #:-~'", min_size=1).map(lambda name: Path("/scans", name)), max_size=3).map(tuple)
+
+
+@given(profile=valid(Profile, extends=st.none(), empty_glass=SCANS))
 @example(profile=Profile("1e3", "no"))
 def test_yaml_round_trip(profile: Profile, tmp_path_factory: pytest.TempPathFactory) -> None:
     file = tmp_path_factory.getbasetemp() / "round-trip.yaml"
@@ -355,9 +375,11 @@ def test_yaml_round_trip(profile: Profile, tmp_path_factory: pytest.TempPathFact
     assert again.digest == profile.digest
 
 
-@given(one=valid(Profile), other=valid(Profile))
+@given(one=valid(Profile, empty_glass=SCANS), other=valid(Profile, empty_glass=SCANS))
 def test_digest_differs_exactly_where_sections_do(one: Profile, other: Profile) -> None:
-    same = dataclasses.replace(one, name=other.name, description=other.description) == other
+    same = (
+        dataclasses.replace(one, name=other.name, description=other.description, empty_glass=other.empty_glass) == other
+    )
     assert (one.digest == other.digest) == same
 
 

@@ -41,6 +41,24 @@ def test_further_frames_leave_what_is_finished_as_it_is(count: int, more: int) -
     assert after[: len(finished)] == finished
 
 
+def test_what_is_bare_of_film_is_a_witness_and_never_cleaned() -> None:
+    first, *others = members(MOST_FRAMES + 3)
+    glass = Glass((replace(first, bare=True), *others))
+    full, rest = glass.runs()
+    assert full.witnesses[0].bare
+    assert full.cleaned == glass.members[1:MOST_FRAMES]
+    assert [member for run in (full, rest) for member in run.cleaned] == others
+    assert full.map_sha256 != replace(full, witnesses=(first, *full.witnesses[1:])).map_sha256
+
+
+def test_a_glass_is_named_after_its_first_frame_with_film() -> None:
+    first, second, third = members(3)
+    empty = replace(first, bare=True)
+    assert Glass((empty, second, third)).glass_id == Glass((second, third)).glass_id
+    assert Glass((empty,)).glass_id == Glass((first,)).glass_id
+    assert [run.cleaned for run in Glass((empty,)).runs()] == [()]
+
+
 def test_a_map_is_named_after_all_that_it_depends_on() -> None:
     (run,) = Glass(members(3)).runs()
     moved = replace(run.witnesses[1], placement=Placement((9.0, 9.0)))

@@ -16,7 +16,7 @@ from dustwatch.daemon.settings import FolderSettings, Settings, load_settings, s
 from tests.permissions import ordinary_user
 
 EXAMPLE = Path(__file__).parent.parent / "systemd" / "config.yaml"
-KEYS = "input, output, profile, still_s, look_every_s, close_after_min, events"
+KEYS = "input, output, profile, still_s, look_every_s, close_after_min, events, empty_glass"
 
 Write = Callable[[str], Path]
 
@@ -107,6 +107,12 @@ def test_relative_paths_start_at_the_file_and_a_tilde_at_home(
         assert folder.output == home / "clean"
         assert folder.profile == str(tmp_path / "mine.yaml")
         assert load_settings(spelt).state == tmp_path / ".." / "state"
+
+
+def test_empty_glass_scans_start_at_the_file_and_none_given_are_the_profiles(write: Write, tmp_path: Path) -> None:
+    listed = "folders: [{input: a, output: b, empty_glass: [empty.tif]}, {input: c, output: d, empty_glass: []}]\n"
+    assert [one.empty_glass for one in load_settings(write(listed)).folders] == [(tmp_path / "empty.tif",), ()]
+    assert load_settings(write(folders(("a", "b")))).folders[0].empty_glass is None
 
 
 def test_off_needs_no_quotes(write: Write) -> None:

@@ -88,6 +88,22 @@ def test_a_named_link_is_followed(scans: Path, tmp_path: Path, output: Path) -> 
     assert names(find([tmp_path / "link.tif"], output)) == ["link.tif"]
 
 
+def test_empty_glass_scans_among_the_pictures_are_passed_over(scans: Path, output: Path, tmp_path: Path) -> None:
+    make(scans, "a.tif", "empty.tif")
+    found = find([scans], output, [scans / "empty.tif", tmp_path / "elsewhere.tif"])
+    assert names(found) == ["a.tif"]
+    assert found.notes == (f"{scans / 'empty.tif'}: is the empty-glass scan, which is not cleaned",)
+    with pytest.raises(ServiceError, match="no pictures in"):
+        find([scans / "empty.tif"], output, [scans / "empty.tif"])
+
+
+def test_an_empty_glass_scan_is_never_written_over(scans: Path, output: Path) -> None:
+    make(scans, "a.tif")
+    make(output, "a.tif")
+    with pytest.raises(ServiceError, match=r"would be written over the original"):
+        find([scans], output, [output / "a.tif"])
+
+
 def test_folders_can_be_given_relative_to_here(scans: Path, monkeypatch: pytest.MonkeyPatch, output: Path) -> None:
     make(scans, "a.tif", "roll/b.tif")
     monkeypatch.chdir(scans)

@@ -162,7 +162,7 @@ def alarms(frames: Sequence[Seen], params: LearnParams, threads: int) -> Alarms:
         aligned = (align(one, tile, patch.corner) for one in witnesses)
         residuals, known = (np.stack(planes) for planes in zip(*aligned, strict=True))
         textures = learning._textures(residuals, known, residual)
-        parts, density = learning._suspected(residuals, textures, known, scenes, np.zeros(len(scenes), np.bool_), params)
+        parts, density = learning._suspected(residuals, textures, known, scenes, scenes < 0, params)  # none is bare
         telling = ~learning._spread(fixed, tile)
         parts[~telling] = 0
         dirty = np.zeros(tile.shape, np.bool_)
