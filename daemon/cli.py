@@ -175,6 +175,7 @@ def calibrate_command(scans: tuple[Path, ...], profile_name: str, threads: int |
 @click.argument("input_", metavar="IN", type=click.Path(path_type=Path))
 @click.argument("output", metavar="OUT", type=click.Path(path_type=Path))
 @_PROFILE
+@_EMPTY_GLASS
 @click.option("--state", metavar="DIR", type=click.Path(path_type=Path), help="Where it keeps what it knows.")
 @_THREADS
 @click.option(
@@ -197,6 +198,7 @@ def watch_command(
     input_: Path,
     output: Path,
     profile_name: str,
+    empty_glass: tuple[Path, ...],
     state: Path | None,
     threads: int | None,
     still: float,
@@ -213,7 +215,12 @@ def watch_command(
     from .settings import FolderSettings, refuse_harm, state_folder
 
     folder = FolderSettings(
-        input_.absolute(), output.absolute(), profile_name, still_s=still, close_after_min=close_after
+        input_.absolute(),
+        output.absolute(),
+        profile_name,
+        still_s=still,
+        close_after_min=close_after,
+        empty_glass=empty_glass or None,
     )
     refuse_harm(folder, state_folder(state))
     log.setup()

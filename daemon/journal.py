@@ -37,6 +37,7 @@ CREATE TABLE IF NOT EXISTS frames (
     name BLOB NOT NULL,              -- path below the input folder, as the file system spells it
     size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, inode INTEGER NOT NULL,
     sha256 TEXT NOT NULL,
+    bare INTEGER NOT NULL,           -- whether it is an empty-glass scan: its path is absolute, nothing comes of it
     arrived_at REAL NOT NULL,
     state TEXT NOT NULL DEFAULT 'served',
     wanted TEXT,                     -- digest of the map it is to be cleaned with
@@ -47,7 +48,7 @@ CREATE TABLE IF NOT EXISTS frames (
 CREATE INDEX IF NOT EXISTS frames_name ON frames (name);
 CREATE INDEX IF NOT EXISTS frames_waiting ON frames (number) WHERE wanted IS NOT published;
 CREATE VIEW IF NOT EXISTS entries AS
-    SELECT number, name, size, mtime_ns, inode, sha256, state, wanted, published FROM frames;
+    SELECT number, name, size, mtime_ns, inode, sha256, state, wanted, published, bare FROM frames;
 CREATE VIEW IF NOT EXISTS to_do AS SELECT * FROM entries WHERE state = 'served' AND wanted IS NOT published
     AND NOT EXISTS (SELECT 1 FROM troubles WHERE troubles.name = entries.name AND retry_at IS NULL);
 
@@ -93,6 +94,7 @@ class Entry:
     state: State
     wanted: str | None
     published: str | None
+    bare: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,12 +156,15 @@ class Journal:
 
     # --- the sequence ---------------------------------------------------------------------------------------
 
-    def add(self, number: int, name: PurePosixPath, stamp: Stamp, sha256: str, at: float) -> None:
-        """Append a frame to the sequence; an earlier one of its name is replaced by it."""
+    def add(
+        self, number: int, name: PurePosixPath, stamp: Stamp, sha256: str, at: float, *, bare: bool = False
+    ) -> None:
+        """Append a frame, or a scan that is `bare` of film, to the sequence; it replaces an earlier one of its name."""
         self._db.execute("UPDATE frames SET state = 'replaced' WHERE name = ?", (_encode(name),))
         self._db.execute(
-            "INSERT INTO frames (number, name, size, mtime_ns, inode, sha256, arrived_at) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (number, _encode(name), *_stamp(stamp), sha256, at),
+            "INSERT INTO frames (number, name, size, mtime_ns, inode, sha256, arrived_at, bare) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (number, _encode(name), *_stamp(stamp), sha256, at, bare),
         )
 
     def entry(self, number: int) -> Entry:
@@ -174,6 +179,10 @@ class Journal:
         query = "SELECT * FROM entries WHERE name = ? ORDER BY number DESC LIMIT 1"
         row = self._db.execute(query, (_encode(name),)).fetchone()
         return None if row is None else _entry(row)
+
+    def bare(self) -> list[Entry]:
+        """The empty-glass scans that are in use."""
+        return [_entry(row) for row in self._db.execute("SELECT * FROM entries WHERE bare AND state = 'served'")]
 
     def newest(self) -> int:
         """The number of the newest frame, 0 if there is none."""
@@ -202,7 +211,8 @@ class Journal:
     def counts(self) -> tuple[int, int, int]:
         """How many frames there are, how many of them are to be cleaned, and how many files are in trouble."""
         row = self._db.execute(
-            "SELECT (SELECT count(*) FROM frames), (SELECT count(*) FROM to_do), (SELECT count(*) FROM troubles)"
+            "SELECT (SELECT count(*) FROM frames WHERE NOT bare), (SELECT count(*) FROM to_do), "
+            "(SELECT count(*) FROM troubles)"
         )
         frames, to_do, troubles = row.fetchone()
         return frames, to_do, troubles
@@ -215,15 +225,15 @@ class Journal:
         rows = self._db.execute(
             "SELECT CASE WHEN state = 'left' THEN 'left' WHEN state = 'gone' THEN coalesce(status, 'gone') "
             "ELSE coalesce(status, 'waiting') END AS what, count(*) "
-            "FROM frames WHERE state != 'replaced' GROUP BY what ORDER BY what"
+            "FROM frames WHERE state != 'replaced' AND NOT bare GROUP BY what ORDER BY what"
         )
         return dict(rows.fetchall())
 
     def open_groups(self) -> int:
-        """How many groups are not closed."""
+        """How many groups are not closed, those without any film apart."""
         row = self._db.execute(
-            "SELECT count(*) FROM (SELECT max(frame) AS last FROM members WHERE fold = 'upright' GROUP BY first) "
-            "WHERE last NOT IN (SELECT last FROM closings)"
+            "SELECT count(*) FROM (SELECT max(frame) AS last FROM members JOIN frames ON number = frame "
+            "WHERE fold = 'upright' GROUP BY first HAVING NOT min(bare)) WHERE last NOT IN (SELECT last FROM closings)"
         )
         return int(row.fetchone()[0])
 
@@ -254,7 +264,7 @@ class Journal:
     def groups(self, fold: Fold, most: int) -> list[Group]:
         """The `most` groups that have had a frame most recently."""
         rows = self._db.execute(
-            "SELECT first, frame, sha256, row, column, orientation FROM members JOIN frames ON number = frame "
+            "SELECT first, frame, sha256, row, column, orientation, bare FROM members JOIN frames ON number = frame "
             "WHERE fold = ?1 AND first IN ("
             "SELECT first FROM members WHERE fold = ?1 GROUP BY first ORDER BY max(frame) DESC LIMIT ?2"
             ") ORDER BY frame",
@@ -267,8 +277,11 @@ class Journal:
 
     def set_members(self, fold: Fold, members: Iterable[tuple[int, Member]]) -> None:
         """Note in which group, by the number of its first frame, some frames are."""
-        rows = [(fold, first, *_told(member)) for first, member in members]
-        self._db.executemany("INSERT OR REPLACE INTO members VALUES (?1, ?3, ?2, ?5, ?6, ?7)", rows)
+        rows = [
+            (fold, member.frame, first, *member.placement.offset, member.placement.orientation)
+            for first, member in members
+        ]
+        self._db.executemany("INSERT OR REPLACE INTO members VALUES (?, ?, ?, ?, ?, ?)", rows)
 
     def forget_groups(self) -> None:
         """Begin anew: no frame so far belongs to any group or is cleaned again; who never was, has still to come."""
@@ -374,7 +387,8 @@ def _run(text: str) -> Run:
 
 def _entry(row: tuple[Any, ...]) -> Entry:
     number, name, *stamp = row[:5]
-    return Entry(number, _decode(name), Stamp(*stamp), *row[5:])
+    sha256, state, wanted, published, bare = row[5:]
+    return Entry(number, _decode(name), Stamp(*stamp), sha256, state, wanted, published, bool(bare))
 
 
 def _encode(name: PurePosixPath) -> bytes:
@@ -389,9 +403,9 @@ def _stamp(stamp: Stamp) -> tuple[int, int, int]:
     return stamp.size, stamp.mtime_ns, stamp.inode
 
 
-def _member(frame: int, sha256: str, row: float, column: float, orientation: int) -> Member:
-    return Member(frame, sha256, Placement((row, column), orientation))
+def _member(frame: int, sha256: str, row: float, column: float, orientation: int, bare: int) -> Member:
+    return Member(frame, sha256, Placement((row, column), orientation), bool(bare))
 
 
-def _told(member: Member) -> tuple[int, str, float, float, int]:
-    return member.frame, member.sha256, *member.placement.offset, member.placement.orientation
+def _told(member: Member) -> tuple[int, str, float, float, int, bool]:
+    return member.frame, member.sha256, *member.placement.offset, member.placement.orientation, member.bare

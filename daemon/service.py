@@ -17,7 +17,7 @@ from ..processing.scenes import landscape
 from ..processing.simulate import Roll, RollParams
 from . import notify
 from .errors import ServiceError
-from .film import load_profile
+from .film import load_profile, with_empty_glass
 from .hints import Hints, remote
 from .pipeline import Job, clean
 from .progress import silent
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from types import FrameType
 
+    from .film import Profile
     from .settings import FolderSettings
 
 _log = logging.getLogger(__name__)
@@ -47,9 +48,7 @@ def serve(folders: Sequence[FolderSettings], state: Path, threads: int, *, patie
     """
     with _until_stopped(), ExitStack() as opened:
         watches = [
-            opened.enter_context(
-                Watch(folder, load_profile(folder.profile), state / state_name(folder), threads, time.time)
-            )
+            opened.enter_context(Watch(folder, profile_of(folder), state / state_name(folder), threads, time.time))
             for folder in folders
         ]
         if not patient:
@@ -75,6 +74,11 @@ def serve(folders: Sequence[FolderSettings], state: Path, threads: int, *, patie
                     watch.look_again()
 
 
+def profile_of(folder: FolderSettings) -> Profile:
+    """The profile for the scans of a folder, with the folder's own empty-glass scans if it names any."""
+    return with_empty_glass(load_profile(folder.profile), folder.empty_glass)
+
+
 def state_name(folder: FolderSettings) -> str:
     """What the state of a watched folder is called: for people, and unmistakable."""
     paths = f"{folder.input}\n{folder.output}"
@@ -83,6 +87,7 @@ def state_name(folder: FolderSettings) -> str:
 
 def _warm_up(folder: Path) -> None:
     """Clean a tiny roll in a folder, so that all kernels are compiled before the first frame comes."""
+    profile = with_empty_glass(load_profile("generic-negative"), ())
     roll = Roll(RollParams(frames=3, height=192, width=288, particles=40, scale=0.6), landscape(0))
     try:
         with TemporaryDirectory(dir=folder, prefix="warming-up-") as place:
@@ -90,7 +95,7 @@ def _warm_up(folder: Path) -> None:
             scans.mkdir()
             for number in range(len(roll)):
                 tifffile.imwrite(scans / f"{number}.tif", roll.frame(number).scan, photometric="rgb", metadata=None)
-            clean(Job((scans,), Path(place, "clean"), load_profile("generic-negative"), 1), silent)
+            clean(Job((scans,), Path(place, "clean"), profile, 1), silent)
     except (OSError, ServiceError) as error:
         _log.warning("%s: nothing can be tried out there (%s); the first frames may take longer", folder, error)
 

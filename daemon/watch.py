@@ -13,16 +13,18 @@ import shutil
 import sqlite3
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..processing.image import ImageError
 from ..processing.learn import MOST_FRAMES
+from .empty_glass import observe_empty
 from .errors import ExitCode, FrameError, Remedy, ServiceError
 from .frame import Arrival, Frame, Stamp, shown
 from .glass import FOLDS, Glass, Glasses, Run, learn_map
 from .groups import LIVE, Group, Member
 from .inbox import Sighting, look
-from .intake import is_same, observe_frame, read_digest, read_info, require_same
+from .intake import forget, is_same, observe_frame, read_digest, read_info, require_same
 from .journal import Entry, Journal, Trouble
 from .output import Output, locked
 from .progress import silent
@@ -33,7 +35,7 @@ from .workplace import Workplace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-    from pathlib import Path, PurePosixPath
+    from pathlib import PurePosixPath
     from types import TracebackType
 
     from ..processing.observe import Observation
@@ -73,7 +75,8 @@ class _Foundation:
 class Watch:
     """A folder being watched; a context manager. `clock` gives seconds since the epoch.
 
-    Entering raises ServiceError (usage) where what is known of the folder cannot be kept, or another process keeps it.
+    Entering raises ServiceError (usage) where what is known of the folder cannot be kept, or another process keeps it,
+    and where an empty-glass scan is no good.
     """
 
     def __init__(
@@ -99,6 +102,7 @@ class Watch:
         self._occupied = False
         self._said: dict[Path, str] = {}
         self._in_work: tuple[PurePosixPath, Stamp] | None = None
+        self._empty: set[Path] = set()
 
     def __enter__(self) -> Watch:
         self._output = Output(self.settings.output)
@@ -245,7 +249,7 @@ class Watch:
         names = {sighting.arrival.relative for sighting in seen.sightings}
         for vanished in self._journal.troubles().keys() - names:
             self._journal.end_trouble(vanished)
-        new = [sighting for sighting in seen.sightings if not self._is_known(sighting)]
+        new = [one for one in seen.sightings if not self._is_empty_glass(one) and not self._is_known(one)]
         still = self._stability.still(new, now)
         self._ready = still[:QUEUE]
         moving = len(new) > len(still)
@@ -254,6 +258,10 @@ class Watch:
             self._look_at = now
         for path, fault in seen.refused:
             self._say(path, str(fault).removeprefix(f"{path}: "))
+
+    def _is_empty_glass(self, sighting: Sighting) -> bool:
+        """Whether a file is an empty-glass scan, which may lie among the frames."""
+        return bool(self._empty) and Path(os.path.realpath(sighting.arrival.path)) in self._empty
 
     def _is_known(self, sighting: Sighting) -> bool:
         """Whether there is nothing to be done about a file at present."""
@@ -268,7 +276,7 @@ class Watch:
 
     def _take_in(self, sighting: Sighting) -> None:
         """Observe a file that is whole, and sort it in."""
-        arrival, now = sighting.arrival, self._clock()
+        arrival = sighting.arrival
         sha256 = read_digest(arrival)
         old = self._journal.named(arrival.relative)
         if old is not None and old.sha256 == sha256 and old.wanted is not None:
@@ -281,18 +289,47 @@ class Watch:
         number = self._journal.newest() + 1
         frame = observe_frame(arrival, sha256, self._store.codes_path(number), self._workplace)
         require_same(arrival, sighting.stamp)
+        self._admit(number, frame, old)
+        here = next(glass for glass in self._glasses.live if number in glass.numbers)
+        _log.info("%s: frame %d of glass %s", arrival.shown, len(here.filmed), here.glass_id)
+
+    def _admit(self, number: int, frame: Frame, old: Entry | None) -> None:
+        """Sort in a frame that has been observed into the store, in the place of an `old` one if there is one."""
+        name, now = frame.arrival.relative, self._clock()
         self._store.keep(number, frame.observation)
         with self._journal.transaction():
             if old is not None:
                 self._withdraw(old.number)
-            self._journal.add(number, arrival.relative, sighting.stamp, sha256, now)
-            self._journal.end_trouble(arrival.relative)
-            self._journal.tell(now, arrival.relative, "arrived", sha256)
-            ended = self._glasses.admit(Member(number, sha256))
+            self._journal.add(number, name, frame.stamp, frame.sha256, now, bare=frame.bare)
+            self._journal.end_trouble(name)
+            self._journal.tell(now, name, "arrived", frame.sha256)
+            ended = self._glasses.admit(Member(number, frame.sha256, bare=frame.bare))
             self._plan(ended)
-        here = next(glass for glass in self._glasses.live if number in glass.numbers)
-        _log.info("%s: frame %d of glass %s", arrival.shown, len(here.members), here.glass_id)
         self._sweep()
+
+    def _take_in_empty_glass(self) -> None:
+        """Take in the empty-glass scans that are new, and forget those that are not given any more.
+
+        Raises ServiceError (usage) where one is no good.
+        """
+        self._empty = {path.resolve() for path in self._profile.empty_glass}
+        seen = observe_empty(self._profile.empty_glass, self._workplace)
+        names = {frame.arrival.relative for frame in seen}
+        for entry in self._journal.bare():
+            if entry.name not in names:
+                with self._journal.transaction():
+                    self._withdraw(entry.number)
+                    self._plan()
+        for frame in seen:
+            old = self._journal.named(frame.arrival.relative)
+            if old is not None and old.sha256 == frame.sha256 and old.state == "served":
+                self._journal.set_stamp(old.number, frame.stamp)
+                continue
+            number = self._journal.newest() + 1
+            frame.observation.codes.path.replace(self._store.codes_path(number))
+            self._admit(number, frame, old)
+            _log.info("%s: taken for the empty glass", frame.arrival.shown)
+        forget(seen)
 
     # --- glasses --------------------------------------------------------------------------------------------
 
@@ -310,6 +347,7 @@ class Watch:
         self._journal.set_about("input", shown(self.settings.input))
         self._journal.set_about("output", shown(self.settings.output))
         self._recover()
+        self._take_in_empty_glass()
 
     def _recover(self) -> None:
         """Know again what the journal knows, after a start or a step that failed half way."""
@@ -347,10 +385,10 @@ class Watch:
 
         The frame that has just come shall not wait for a map that it has a part in, if there is an earlier one.
         """
-        count, newest = len(glass.members), glass.members[-1].frame
+        count, newest = len(glass.members), self._journal.entry(glass.members[-1].frame)
         if self._is_closed(glass):
             return _Foundation(count, closed=True)
-        settled = count - 1 if count > 2 and self._journal.entry(newest).published is None else count
+        settled = count - 1 if count > 2 and newest.published is None and not newest.bare else count
         return _Foundation(max(ripe(settled), self._closed_with(glass)), closed=False)
 
     def _want(self, glass: Glass, foundation: _Foundation) -> None:
@@ -379,11 +417,11 @@ class Watch:
             last = glass.members[-1].frame
             idle_s = now - self._journal.arrived_at(last)
             over = idle_s >= self.settings.close_after_min * 60 or newest - last >= _PASSED
-            if over and not self._is_closed(glass):
+            if over and glass.filmed and not self._is_closed(glass):
                 with self._journal.transaction():
                     self._journal.close_group(last, now)
                     self._plan()
-                count = len(glass.members)
+                count = len(glass.filmed)
                 frames = f"{count} frame{'s' if count != 1 else ''}"
                 _log.info("%s: glass %s is closed, with %s", self.settings.input, glass.glass_id, frames)
                 return True

@@ -49,6 +49,27 @@ def run(*frames: int) -> Run:
     return Run("glass", group(*frames).members, group(*frames).members)
 
 
+def test_what_is_bare_of_film_is_kept_apart(journal: Journal) -> None:
+    scan = PurePosixPath("/scans/empty.tif")
+    journal.add(1, scan, STAMP, "sha of 1", 100.0, bare=True)
+    add(journal, A, B)
+    assert [entry.number for entry in journal.bare()] == [1]
+    assert [journal.entry(number).bare for number in (1, 2)] == [True, False]
+    assert journal.counts()[0] == 2
+    assert sum(journal.by_status().values()) == 2
+    members = (Member(1, "sha of 1", bare=True), Member(2, "sha of 2"))
+    journal.set_members("upright", [(1, members[0])])
+    assert journal.open_groups() == 0
+    set_groups(journal, "upright", Group(members))
+    assert journal.open_groups() == 1
+    assert journal.groups("upright", 9) == [Group(members)]
+    told = Run("glass", members, members[1:])
+    journal.set_run(told, newest=True)
+    assert journal.runs() == [told]
+    journal.leave_groups(1)
+    assert journal.bare() == []
+
+
 def test_frames_are_numbered_as_they_come_and_known_by_name(journal: Journal, file: Path) -> None:
     add(journal, A, B)
     with closing(Journal.writing(file)) as again:

@@ -15,15 +15,17 @@ import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dustwatch.daemon.errors import ExitCode, ServiceError
 from dustwatch.daemon.film import load_profile
 from dustwatch.daemon.pipeline import Job, clean
 from dustwatch.daemon.progress import silent
 from dustwatch.daemon.service import _take_turns
 from dustwatch.daemon.settings import FolderSettings
+from dustwatch.daemon.status import read_status
 from dustwatch.daemon.watch import QUEUE, Watch, ripe
 from dustwatch.processing.figures import same_groups
 from dustwatch.processing.learn import MOST_FRAMES
-from dustwatch.processing.simulate import RollParams, SimulatedFrame
+from dustwatch.processing.simulate import Roll, RollParams, SimulatedFrame
 from tests.rolls import receipt, sha256, simulate, snapshot, write_tiff, write_tiffs
 from tests.watching import blurred, drop, events, journal
 
@@ -195,6 +197,88 @@ def write_cut_short(path: Path) -> None:
 
 def write_unsupported(path: Path) -> None:
     write_tiff(path, noise(1).astype(np.float32))
+
+
+# --- empty-glass scans --------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def empty(place: Place) -> Path:
+    """The glass of `roll`, without film."""
+    made = Roll(RollParams(**SIZE | {"frames": 40, "seed": 8}), blurred(8))
+    write_tiff(place.folder / "empty.tif", made.bare(0).scan)
+    return place.folder / "empty.tif"
+
+
+def naming(place: Place, *scans: Path) -> str:
+    """A profile that names these empty-glass scans."""
+    file = place.folder / "generic-negative.yaml"
+    listed = [str(scan) for scan in scans]
+    file.write_text(f"name: generic-negative\nextends: generic-negative\nempty_glass: {listed}\n")
+    return str(file)
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_with_an_empty_glass_scan_the_first_frame_is_cleaned_at_once(
+    place: Place, roll: Film, empty: Path, restarted: bool
+) -> None:
+    profile = naming(place, empty)
+    with place.watched(profile) as watch:
+        place.let(watch, HOUR)  # nobody scans yet
+        assert "0 frames, 0 to do" in watch.summary()
+        assert read_status(place.state)[0].glasses_open == 0
+        drop(roll.files[:1], place.scans)
+        place.let(watch)
+        (told,) = place.receipts(roll.names[:1])
+        assert (told["status"], told["map_frames"]) == ("cleaned", 2)
+        if not restarted:
+            drop(roll.files[1:], place.scans)
+            place.let(watch)
+            place.close_all(watch)
+    if restarted:
+        with place.watched(profile) as watch:
+            drop(roll.files[1:], place.scans)
+            place.let(watch)
+            place.close_all(watch)
+    assert read_status(place.state)[0].frames == {"cleaned": 5}
+    assert {one["map_frames"] for one in place.receipts(roll.names)} == {6}
+    expected = place.folder / "expected"
+    clean(Job((place.scans,), expected, load_profile(profile), 2), silent)
+    assert snapshot(place.output) == snapshot(expected)
+
+
+def test_an_empty_glass_scan_among_the_frames_is_none_of_them(place: Place, roll: Film, empty: Path) -> None:
+    profile = naming(place, empty.rename(place.scans / "empty.tif"))
+    with place.watched(profile) as watch:
+        drop(roll.files[:1], place.scans)
+        place.let(watch)
+        assert "1 frame, 0 to do" in watch.summary()
+    assert [one["status"] for one in place.receipts(roll.names[:1])] == ["cleaned"]
+    assert not (place.output / "empty.tif").exists()
+
+
+def test_an_empty_glass_scan_that_is_not_given_any_more_is_forgotten(place: Place, roll: Film, empty: Path) -> None:
+    with place.watched(naming(place, empty)) as watch:
+        drop(roll.files[:1], place.scans)
+        place.let(watch)
+    with place.watched(naming(place)) as watch:
+        drop(roll.files[1:2], place.scans)
+        place.let(watch)
+        place.close_all(watch)
+    assert [one["map_frames"] for one in place.receipts(roll.names[:2])] == [2, 2]
+    with place.watched(naming(place, empty)) as watch:
+        drop(roll.files[2:3], place.scans)
+        place.let(watch)
+        place.close_all(watch)
+    assert [one["map_frames"] for one in place.receipts(roll.names[:3])] == [4, 4, 4]
+
+
+def test_a_bad_empty_glass_scan_is_refused_at_the_start(place: Place, roll: Film) -> None:
+    with pytest.raises(ServiceError, match="film") as refused, place.watched(naming(place, roll.files[0])):
+        pass
+    assert refused.value.exit_code is ExitCode.USAGE
+    with place.watched():  # nothing is locked
+        pass
 
 
 # --- groups -------------------------------------------------------------------------------------------------
