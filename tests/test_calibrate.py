@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,10 +11,13 @@ import tifffile
 import yaml
 from PIL import Image
 
+from dustwatch.daemon.service import profile_of
+from dustwatch.daemon.settings import load_settings
 from dustwatch.processing.figures import figures
 from dustwatch.processing.scenes import landscape
 from dustwatch.processing.simulate import Roll, RollParams
 from tests.rolls import SMALL, clean, mask, receipt, run, snapshot, write_tiff, write_tiffs
+from tests.watching import watching
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -92,6 +96,36 @@ def test_inverted_scans_and_a_picture_that_is_there_are_refused(empty: Path) -> 
     done = run("calibrate", empty, "--picture", empty)
     assert done.code == 2
     assert f"{empty}: is there already" in done.err
+
+
+# --- watch and run --------------------------------------------------------------------------------------------
+
+
+def test_watch_takes_it_and_refuses_a_bad_one(tmp_path: Path, empty: Path) -> None:
+    scans, output, state = (tmp_path / name for name in ("scans", "clean", "state"))
+    (frame,) = write_tiffs([roll().frame(0)], scans)
+    done = run("watch", scans, output, "--state", state, "--empty-glass", frame)
+    assert done.code == 2
+    assert f"{frame}: " in done.err
+    with watching(scans, output, state, "--empty-glass", empty) as daemon:
+        daemon.until_settled()
+    told = receipt(output, frame.name)
+    assert (told["status"], told["map_frames"]) == ("cleaned", 2)
+
+
+def test_the_configuration_comes_before_the_profile(tmp_path: Path, empty: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("name: mine\nextends: generic-negative\nempty_glass: [gone.tif]\n")
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        "folders:\n- {input: scans, output: clean, profile: mine.yaml, empty_glass: [other.tif]}\nstate: state\n"
+    )
+    done = run("run", "--config", config)
+    assert done.code == 2
+    assert f"{tmp_path / 'other.tif'}: cannot be read" in done.err
+    config.write_text("folders:\n- {input: scans, output: clean, profile: mine.yaml, empty_glass: [empty.tif]}\n")
+    (folder,) = load_settings(config).folders
+    assert profile_of(folder).empty_glass == (empty,)
+    assert profile_of(replace(folder, empty_glass=None)).empty_glass == (tmp_path / "gone.tif",)
 
 
 # --- clean ----------------------------------------------------------------------------------------------------

@@ -122,6 +122,21 @@ def test_two_halves_of_a_glass_become_one_when_a_frame_shows_both() -> None:
     np.testing.assert_allclose(np.diff([member.placement.offset for member in found.members], axis=0), true, atol=0.15)
 
 
+def test_scans_without_film_meet_where_a_frame_shows_both() -> None:
+    """They show the same film, none, so by themselves they may share that and no dirt."""
+    rng = np.random.default_rng(12)
+    dirt = scattered(rng, 80)
+    empty = np.full_like(a_film(rng), 0.05)
+    frames = [signature(rng, dirt, film=empty), signature(rng, dirt, film=empty), signature(rng, dirt)]
+    groups = Groups(frames.__getitem__, PARAMS)
+    found = []
+    for number in range(3):
+        groups.admit(Member(number, str(number), bare=number < 2))
+        found.append(frames_in(list(groups.live)))
+    assert found == [[[0]], [[0], [1]], [[0, 1, 2]]]
+    assert [member.bare for member in groups.live[0].members] == [True, True, False]
+
+
 def test_who_was_not_recognised_at_first_joins_when_the_glass_is_known() -> None:
     """The film of the first frame is so busy that only the ten strongest stand out."""
     rng = np.random.default_rng(11)

@@ -51,6 +51,21 @@ def test_the_contrast_of_a_landmark_is_in_density() -> None:
     np.testing.assert_allclose(known[pairs[:, 0], 2], dirt[pairs[:, 1], 2] * TEXTURE_D, rtol=1e-4)
 
 
+def test_what_stays_on_film_is_no_landmark_although_a_scan_without_film_does_not_show_it() -> None:
+    rng = np.random.default_rng(6)
+    dirt, text = scattered(rng, 60), scattered(rng, 60) * np.array([0.06, 1, 1], np.float32)
+    films = [a_film(rng) for _ in range(3)]
+    for film in films:
+        film[:2] = 0.3
+    both = np.concatenate([dirt, text])
+    empty = signature(rng, dirt, film=np.full_like(films[0], 0.05))
+    frames = [(one, (0.0, 0.0)) for one in (empty, *(signature(rng, both, film=film) for film in films))]
+    known = landmarks(frames, range(4), PARAMS, {0}).points
+    assert known[:, 0].min() > 60
+    assert len(known) > 40
+    assert (landmarks(frames, range(4), PARAMS).points[:, 0] < 50).sum() > 20
+
+
 def test_landmarks_do_not_depend_on_the_order_of_the_frames() -> None:
     rng = np.random.default_rng(9)
     dirt = scattered(rng, 80)
