@@ -118,7 +118,7 @@ class Groups:
                 self._replace([group], Group(rest))
 
     def landmarks(self, group: Group) -> Landmarks:
-        """What a live group of at least two frames is recognised by."""
+        """What a live group of at least two frames, or of one that is bare of film, is recognised by."""
         if group not in self._landmarks:
             scenes = number_scenes(group.recent, self._same_scene)
             bare = {scene for scene, member in zip(scenes, group.recent, strict=True) if member.bare}
@@ -154,7 +154,7 @@ class Groups:
         return max(found, key=lambda one: one.score, default=None)
 
     def _match(self, group: Group, frame: Fingerprint) -> Match | None:
-        if len(group.members) > 1:
+        if len(group.members) > 1 or group.members[0].bare:
             return recognise(self.landmarks(group), frame, self._params)
         only, (down, right) = self._upright(group.members[0])
         match = alike(only, frame, self._params)

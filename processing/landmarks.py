@@ -41,12 +41,13 @@ def landmarks(
     """The landmarks of the glass on which `members` lie, each with its offset (rows, columns) in px.
 
     Of frames that show one scene, by its number in `scenes`, only the first counts: what they share may be film.
-    Scenes that are `bare` show none.
+    Scenes that are `bare` show none, and what stands out of these is dirt: where there are no others, one is enough.
     """
     witnesses = [members[scenes.index(scene)] for scene in range(max(scenes) + 1)]
     patch = Patch.under((one.height, one.width, offset) for one, offset in witnesses)
     films = common_films(patch, with_film(witnesses, [scene in bare for scene in range(len(witnesses))]))
-    telling = Cells(~fixed_cells(films, params.same_film_d), patch.corner)
+    filmed = len(bare) < len(witnesses)
+    telling = Cells(~fixed_cells(films, params.same_film_d) | (not filmed), patch.corner)
     seen = np.zeros((0, 4), np.float64)  # row, column, contrast, hits
     for one, offset in witnesses:
         points = _in_density(one) - np.array([*offset, 0], np.float32)
@@ -59,7 +60,7 @@ def landmarks(
         fresh = np.delete(points, new, axis=0)
         seen = np.concatenate([seen, np.column_stack([fresh, np.ones(len(fresh))])])
         seen = seen[np.lexsort((seen[:, 1], seen[:, 0]))]
-    needed = 2 + len(witnesses) // 6
+    needed = 2 + len(witnesses) // 6 if filmed else 1
     return Landmarks(seen[seen[:, 3] >= needed, :3].astype(np.float32))
 
 

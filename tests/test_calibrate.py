@@ -178,9 +178,13 @@ def test_one_among_the_frames_is_not_cleaned(tmp_path: Path, empty: Path) -> Non
     assert not (tmp_path / "clean" / "empty.tif").exists()
 
 
-def test_a_wipe_since_then_makes_it_useless_and_no_harm_is_done(tmp_path: Path, empty: Path) -> None:
-    scans = tmp_path / "scans"
-    write_tiffs([roll(seed=7).frame(index) for index in range(2)], scans)
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("left_behind", [0.0, 0.08])
+def test_a_wipe_since_then_makes_it_useless_and_no_harm_is_done(tmp_path: Path, count: int, left_behind: float) -> None:
+    scans, empty = tmp_path / "scans", tmp_path / "empty.tif"
+    made = roll(frames=3, wipes=(1,), left_behind=left_behind)
+    write_tiff(empty, made.bare(0).scan)
+    write_tiffs([made.frame(1 + index) for index in range(count)], scans)
     clean(scans, tmp_path / "without")
     clean(scans, tmp_path / "with", "--empty-glass", empty)
     assert snapshot(tmp_path / "with") == snapshot(tmp_path / "without")

@@ -122,19 +122,32 @@ def test_two_halves_of_a_glass_become_one_when_a_frame_shows_both() -> None:
     np.testing.assert_allclose(np.diff([member.placement.offset for member in found.members], axis=0), true, atol=0.15)
 
 
-def test_scans_without_film_meet_where_a_frame_shows_both() -> None:
-    """They show the same film, none, so by themselves they may share that and no dirt."""
+def test_scans_without_film_and_frames_find_each_other() -> None:
     rng = np.random.default_rng(12)
     dirt = scattered(rng, 80)
     empty = np.full_like(a_film(rng), 0.05)
-    frames = [signature(rng, dirt, film=empty), signature(rng, dirt, film=empty), signature(rng, dirt)]
+    frames = [*(signature(rng, dirt, film=empty, clutter=0) for _ in range(2)), signature(rng, dirt)]
     groups = Groups(frames.__getitem__, PARAMS)
     found = []
     for number in range(3):
         groups.admit(Member(number, str(number), bare=number < 2))
         found.append(frames_in(list(groups.live)))
-    assert found == [[[0]], [[0], [1]], [[0, 1, 2]]]
+    assert found == [[[0]], [[0, 1]], [[0, 1, 2]]]
     assert [member.bare for member in groups.live[0].members] == [True, True, False]
+
+
+def test_a_scan_without_film_knows_a_wipe_by_the_dirt_that_is_missing() -> None:
+    """A fifth of it survived: enough for two frames to be alike."""
+    rng = np.random.default_rng(0)
+    before = scattered(rng, 150)
+    after = np.concatenate([before[::5], scattered(rng, 150)])
+    empty = signature(rng, before, film=np.full_like(a_film(rng), 0.05), shown=0.9, clutter=0)
+    frames = [empty, signature(rng, after, shown=0.9)]
+    assert frames_in(group(frames, PARAMS)) == [[0, 1]]
+    groups = Groups(frames.__getitem__, PARAMS)
+    for number in range(2):
+        groups.admit(Member(number, str(number), bare=number < 1))
+    assert frames_in(list(groups.live)) == [[0], [1]]
 
 
 def test_who_was_not_recognised_at_first_joins_when_the_glass_is_known() -> None:
