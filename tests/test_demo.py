@@ -143,8 +143,9 @@ def running(folder: Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
         (daemon,) = children(process.pid)
         yield process, daemon
     finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
+        if process.poll() is None:  # the daemon, in a group of its own, would outlive it
+            for one in (*children(process.pid), process.pid):
+                os.kill(one, signal.SIGKILL)
         process.communicate()
 
 
