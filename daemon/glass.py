@@ -133,7 +133,8 @@ class Glasses:
     ) -> None:
         """Take the fingerprint of a recent member by its number from `fingerprint`."""
         self.upright = Groups(fingerprint, params, live.get("upright", ()))
-        self.inverted = Groups(lambda number: fingerprint(number).inverted, params, live.get("inverted", ()))
+        # A profile of the wrong sign shows in the frames that lie as others do.
+        self.inverted = Groups(lambda number: fingerprint(number).inverted, params, live.get("inverted", ()), ways=(1,))
 
     @property
     def folds(self) -> dict[Fold, Groups]:

@@ -16,7 +16,7 @@ from ..processing.learn import MOST_FRAMES
 from ..processing.placement import ORIENTATIONS, UNMOVED, Placement, upright_size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
 RECENT = 24
 """Members by which a glass is recognised: the newest. Only they are asked again whether they belong to it."""
@@ -74,11 +74,16 @@ class Groups:
     """The groups that live, by first frame; begun with none, or with those that an earlier run had found."""
 
     def __init__(
-        self, fingerprint: Callable[[int], Fingerprint], params: MatchParams, live: Iterable[Group] = ()
+        self,
+        fingerprint: Callable[[int], Fingerprint],
+        params: MatchParams,
+        live: Iterable[Group] = (),
+        ways: Collection[int] = ORIENTATIONS,
     ) -> None:
-        """Take the fingerprint of a recent member by its number from `fingerprint`."""
+        """Take the fingerprint of a recent member by its number from `fingerprint`; try frames turned in these `ways`."""
         self._fingerprint = fingerprint
         self._params = params
+        self._ways = ways
         self._live = list(live)
         self._turned = lru_cache(_REMEMBERED)(lambda number, way: self._fingerprint(number).turned(way))
         self._landmarks: dict[Group, Landmarks] = {}
@@ -169,7 +174,7 @@ class Groups:
             found = []
             for group in groups:
                 before = {member.placement.orientation for member in group.recent}
-                ways = [orientation for orientation in ORIENTATIONS if (orientation in before) == usual]
+                ways = [orientation for orientation in self._ways if (orientation in before) == usual]
                 if lies := self._recognised(group, number, ways):
                     found.append(lies)
             if found:

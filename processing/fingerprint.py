@@ -215,14 +215,14 @@ def _match(first: Points, second: Points, area: int, search_px: int) -> Match:
     bins = _bins(search_px)
     votes = np.zeros((bins, bins), np.int32)
     _vote(first, second, votes)
-    row, column = np.unravel_index(int(votes.argmax()), votes.shape)
+    row, column, total, squares = _summed(votes)
     most = int(votes[row, column])
     if most == 0:
         return Match((0.0, 0.0), 0.0, 0.0)
-    votes[max(row - 2, 0) : row + 3, max(column - 2, 0) : column + 3] = 0  # what is no part of the peak is chance
-    mean = float(votes.mean())
+    peak = votes[max(row - 2, 0) : row + 3, max(column - 2, 0) : column + 3]
+    mean = (total - int(peak.sum())) / votes.size  # what is no part of the peak is chance
     chance = max(len(first) * len(second) / max(area, 1) * (3 / _BINS_PER_PX) ** 2, mean)
-    variance = float(np.vdot(votes, votes)) / votes.size - mean**2
+    variance = (squares - int((peak**2).sum())) / votes.size - mean**2
     middle = (bins - 1) / 2
     offset = (row - middle) / _BINS_PER_PX, (column - middle) / _BINS_PER_PX
     return Match(offset, max(most - chance, 0.0), improbability(most, chance, variance, search_px))
@@ -267,6 +267,20 @@ def _vote(first: Points, second: Points, votes: npt.NDArray[np.int32]) -> None:
                     for right in range(max(x - 1, 0), min(x + 2, votes.shape[1])):
                         votes[down, right] += 1
             j += 1
+
+
+@kernel
+def _summed(votes: npt.NDArray[np.int32]) -> tuple[int, int, int, int]:
+    """Row and column of the largest, the first if there are several; the sum, and that of squares."""
+    row = column = most = total = squares = 0
+    for y in range(votes.shape[0]):
+        for x in range(votes.shape[1]):
+            here = votes[y, x]
+            total += here
+            squares += here * here
+            if here > most:
+                row, column, most = y, x, here
+    return row, column, total, squares
 
 
 def coincide(first: Points, second: Points, offset: tuple[float, float], radius: float) -> npt.NDArray[np.int64]:

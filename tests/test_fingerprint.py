@@ -74,6 +74,15 @@ def test_votes_are_those_of_the_slow_twin(seed: int, counts: tuple[int, int], bi
 
 
 @kernels
+@given(seed=seeds, bins=st.integers(1, 20))
+def test_votes_are_summed_up_as_by_the_slow_twin(seed: int, bins: int) -> None:
+    votes = np.random.default_rng(seed).integers(0, 4, (bins, bins), np.int32)
+    row, column, total, squares = module._summed(votes)
+    assert (row, column) == np.unravel_index(votes.argmax(), votes.shape)
+    assert (total, squares) == (votes.sum(), (votes.astype(np.int64) ** 2).sum())
+
+
+@kernels
 @given(
     seed=seeds,
     counts=st.tuples(st.integers(0, 12), st.integers(0, 12)),
