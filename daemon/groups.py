@@ -80,7 +80,7 @@ class Groups:
         live: Iterable[Group] = (),
         ways: Collection[int] = ORIENTATIONS,
     ) -> None:
-        """Take the fingerprint of a recent member by its number from `fingerprint`; try frames turned in these `ways`."""
+        """Take the fingerprint of a recent member by its number from `fingerprint`; turn frames in these `ways`."""
         self._fingerprint = fingerprint
         self._params = params
         self._ways = ways
@@ -148,10 +148,11 @@ class Groups:
         """How a frame lies on the glass of a group, turned in one of these ways, if it does."""
         newest, _ = self._upright(group.members[-1])
         seen = self._fingerprint(number)
+        most = 2 * self._params.reach_px(newest.height, newest.width)
         found = []
         for orientation in orientations:
             height, width = upright_size(orientation, seen.height, seen.width)
-            if max(abs(height - newest.height), abs(width - newest.width)) > 2 * self._params.search_px:
+            if max(abs(height - newest.height), abs(width - newest.width)) > most:
                 continue  # no cropping explains that
             if match := self._match(group, self._turned(number, orientation)):
                 lies = Placement.of_upright(match.offset, orientation, seen.height, seen.width)

@@ -74,7 +74,7 @@ def same_dirt(first: Fingerprint, second: Fingerprint, params: MatchParams) -> b
     there = [one.dark[one.dark[:, 2] > _DIRT_TEXTURES] for one in (first, second)]
     if min(map(len, there)) < _FEWEST_POINTS:
         return True
-    found = match(there[0], there[1], first.height * first.width, params.search_px)
+    found = match(there[0], there[1], first.height * first.width, params.reach_px(first.height, first.width))
     return found.score >= params.min_score
 
 

@@ -57,6 +57,10 @@ class MatchParams:
     min_share: Annotated[float, Interval(gt=0.0, lt=1.0)] = 0.25
     same_film_d: Annotated[float, Interval(ge=0.0, le=0.5)] = 0.02
 
+    def reach_px(self, height: int, width: int) -> int:
+        """How far to look in a frame of this size: `search_px`, but no further than a quarter of the shorter side."""
+        return max(min(self.search_px, height // 4, width // 4), 1)
+
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
@@ -330,14 +334,14 @@ def same_scene(first: Fingerprint, second: Fingerprint, params: MatchParams) -> 
     low, high = np.percentile(here - there, (10, 90))
     if high - low < 2 * params.same_film_d:
         return True
-    area = first.height * first.width
-    light = match(first.light, second.light, area, params.search_px)
+    area, reach_px = first.height * first.width, params.reach_px(first.height, first.width)
+    light = match(first.light, second.light, area, reach_px)
     if light.score < params.min_score:
         return False
     here, there = _changing(first, second, light.offset, params)
     if here.size and (here.std() == 0 or there.std() == 0 or np.corrcoef(here, there)[0, 1] < 0.9):
         return False
-    return light.hits >= 0.4 * match(first.dark, second.dark, area, params.search_px).hits
+    return light.hits >= 0.4 * match(first.dark, second.dark, area, reach_px).hits
 
 
 def _changing(
@@ -354,8 +358,8 @@ def _changing(
 
 def alike(first: Fingerprint, second: Fingerprint, params: MatchParams) -> Match | None:
     """The match of two frames if it says that they lie on the same glass, else None."""
-    area = first.height * first.width
-    found = match(first.dark, second.dark, area, params.search_px)
+    area, reach_px = first.height * first.width, params.reach_px(first.height, first.width)
+    found = match(first.dark, second.dark, area, reach_px)
     if not _is_sure(found, params):
         return None
     # What is fixed shows once it is known where the frames lie.
@@ -363,7 +367,7 @@ def alike(first: Fingerprint, second: Fingerprint, params: MatchParams) -> Match
     here = Cells(~fixed_cells(films, params.same_film_d))
     there = Cells(here.values, (round(found.offset[0]), round(found.offset[1])))
     area = int(here.values.sum()) * CELL_PX**2
-    found = match(here.within(first.dark), there.within(second.dark), area, params.search_px)
+    found = match(here.within(first.dark), there.within(second.dark), area, reach_px)
     return found if _is_sure(found, params) and not same_scene(first, second, params) else None
 
 

@@ -90,8 +90,8 @@ def number_scenes(frames: Sequence[Frame], same: Callable[[Frame, Frame], bool])
 
 def recognise(glass: Landmarks, frame: Fingerprint, params: MatchParams) -> Match | None:
     """The match of a frame with the glass if it lies on it, else None (also where too little ought to show)."""
-    area = frame.height * frame.width
-    found = match(glass.points, frame.dark, area, params.search_px)
+    area, reach_px = frame.height * frame.width, params.reach_px(frame.height, frame.width)
+    found = match(glass.points, frame.dark, area, reach_px)
     if found.hits <= 0:
         return None
     moved = glass.points + np.array([*found.offset, 0], np.float32)
@@ -102,7 +102,7 @@ def recognise(glass: Landmarks, frame: Fingerprint, params: MatchParams) -> Matc
     chance = len(ought) * len(frame.dark) / area * np.pi * _RADIUS_PX**2
     pairs = coincide(ought, frame.dark, (0.0, 0.0), _RADIUS_PX)
     shown = len(pairs)
-    score = improbability(shown, chance, chance, params.search_px)
+    score = improbability(shown, chance, chance, reach_px)
     if (shown - chance) / len(ought) < params.min_share or score < params.min_score:
         return None
     if _stretched(ought[pairs[:, 0]], frame.dark[pairs[:, 1]], frame):
