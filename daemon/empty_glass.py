@@ -71,7 +71,7 @@ def refuse_other_size(empty: Sequence[Frame], frames: Sequence[Frame], profile: 
         f"{one.arrival.shown}: is {_size(one)}, which no frame is (the first is {_size(frames[0])}); "
         "scanned at another resolution? Scan the empty glass as the film is scanned"
         for one in empty
-        if turned and not any(_is_near((one.info.height, one.info.width), size, profile) for size in turned)
+        if turned and not any(profile.match.sizes_agree(size, (one.info.height, one.info.width)) for size in turned)
     ]
     if faults:
         raise _refused(faults)
@@ -124,7 +124,8 @@ def as_text(found: Sequence[Calibrated]) -> str:
 
 def _why_not_beside(first: Frame, later: Frame, profile: Profile) -> str:
     """What keeps a scan from being one of the same glass as the first, and what to do; empty if nothing does."""
-    if not _is_near((later.info.height, later.info.width), (first.info.height, first.info.width), profile):
+    size, other = ((frame.info.height, frame.info.width) for frame in (first, later))
+    if not profile.match.sizes_agree(size, other):
         sizes = f"is {_size(later)}, but {first.arrival.shown} is {_size(first)}"
         return f"{sizes}; scan both at the resolution of the film"
     if not same_dirt(first.observation.fingerprint, later.observation.fingerprint, profile.match):
@@ -133,11 +134,6 @@ def _why_not_beside(first: Frame, later: Frame, profile: Profile) -> str:
             "wiped in between; scan both in the same place, or give the newer one only"
         )
     return ""
-
-
-def _is_near(size: tuple[int, int], other: tuple[int, int], profile: Profile) -> bool:
-    """Whether two sizes differ by no more than cropping explains."""
-    return max(abs(one - two) for one, two in zip(size, other, strict=True)) <= 2 * profile.match.search_px
 
 
 def _size(frame: Frame) -> str:

@@ -148,12 +148,11 @@ class Groups:
         """How a frame lies on the glass of a group, turned in one of these ways, if it does."""
         newest, _ = self._upright(group.members[-1])
         seen = self._fingerprint(number)
-        most = 2 * self._params.reach_px(newest.height, newest.width)
         found = []
         for orientation in orientations:
-            height, width = upright_size(orientation, seen.height, seen.width)
-            if max(abs(height - newest.height), abs(width - newest.width)) > most:
-                continue  # no cropping explains that
+            size = upright_size(orientation, seen.height, seen.width)
+            if not self._params.sizes_agree((newest.height, newest.width), size):
+                continue
             if match := self._match(group, self._turned(number, orientation)):
                 lies = Placement.of_upright(match.offset, orientation, seen.height, seen.width)
                 found.append(_Lies(group, lies, match.score))

@@ -61,6 +61,10 @@ class MatchParams:
         """How far to look in a frame of this size: `search_px`, but no further than a quarter of the shorter side."""
         return max(min(self.search_px, height // 4, width // 4), 1)
 
+    def sizes_agree(self, size: tuple[int, int], other: tuple[int, int]) -> bool:
+        """Whether cropping explains how a frame of the `other` size (height, width) differs from one of `size`."""
+        return max(abs(one - two) for one, two in zip(size, other, strict=True)) <= 2 * self.reach_px(*size)
+
 
 @dataclass(frozen=True, slots=True)
 class Fingerprint:
