@@ -15,7 +15,7 @@ demo: $(READY)  ## Make a dirty roll, clean it, and show it: demo/contact-sheet.
 	$(BIN)/dustwatch demo
 
 test: check  ## Style, types, layers and all tests
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --dist loadfile
 
 check: $(READY)  ## Style, types and layers only
 	$(BIN)/ruff check .
