@@ -864,7 +864,7 @@ def test_a_fault_that_is_no_frames_is_not_blamed_on_one_and_does_not_make_us_run
     assert journal(place.state, "SELECT * FROM troubles") == []
 
 
-@pytest.mark.parametrize("name", ["b\xfcd.tif", "bad\nmap.tif", "b\udce4d.tif"])
+@pytest.mark.parametrize("name", ["b\xfcd.tif", "bad\nmap.tif", "b\udce4d.tif"], ids=ascii)
 def test_the_name_of_a_file_that_fails_may_be_anything(place: Place, name: str) -> None:
     """In the place of its receipt is a folder, and the message about that has the name as the file system spells it."""
     (place.output / "receipts" / f"{name}.json").mkdir(parents=True)
