@@ -205,7 +205,7 @@ def _repair(
     """The scan (rows, columns, colours) with its `dirty` pixels estimated anew, and where mostly by the fill."""
     maximum = int(np.iinfo(scan.dtype).max)
     film = density_table(tone, maximum)[scan]
-    spanned = np.moveaxis(fill(np.moveaxis(film, -1, 0), dirty), 0, -1)[dirty]
+    spanned = fill(np.moveaxis(film, -1, 0), dirty).T
     values, dirt = scan[dirty], density[dirty]
     # Of the noise only what the dirt has added counts: what clean film would have shown is left as it is.
     added = 1 - np.power(np.float32(10), -np.maximum(dirt, 0))

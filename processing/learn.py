@@ -245,7 +245,7 @@ def look_again(
     mask = parts > 0
     return SecondLook(
         parts,
-        missing=(residuals - fill(residuals, mask))[:, mask],
+        missing=residuals[:, mask] - fill(residuals, mask),
         deviation=_textures(residuals, known & ~mask, params)[:, mask],
         seen=_clear_of_unknown(known)[:, mask],
         scenes=scenes,

@@ -127,18 +127,6 @@ def gather(
     return significance, without, density
 
 
-def relax(stack: npt.NDArray[np.float32], places: list[tuple[int, int]], sweeps: int, over_relaxation: float) -> Floats:
-    """Successive over-relaxation of (rows, columns, planes) at `places`, forwards and backwards in turn."""
-    out = stack.astype(np.float64)
-    height, width = out.shape[:2]
-    for sweep in range(sweeps):
-        for y, x in places if sweep % 2 == 0 else reversed(places):
-            around = [(max(y - 1, 0), x), (min(y + 1, height - 1), x), (y, max(x - 1, 0)), (y, min(x + 1, width - 1))]
-            mean = sum(out[place] for place in around) / 4
-            out[y, x] += over_relaxation * (mean - out[y, x])
-    return out
-
-
 def membrane(plane: npt.NDArray[np.floating], hole: Mask) -> Floats:
     """Laplace's equation in the hole as one dense system; the border of the array is mirrored at its last pixel."""
     height, width = hole.shape

@@ -7,7 +7,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from dustwatch.processing import fill as module
 from dustwatch.processing.fill import fill
 from tests import naive
 
@@ -39,30 +38,16 @@ def ramp(shape: tuple[int, ...]) -> Planes:
 
 
 @kernels
-@given(shape=st.tuples(st.integers(1, 9), st.integers(1, 9)), planes=st.integers(1, 3), seed=seeds)
-def test_relaxation_is_that_of_the_slow_twin(shape: tuple[int, int], planes: int, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    stack = rng.normal(size=(*shape, planes)).astype(np.float32)
-    rows, columns = np.nonzero(rng.random(shape) < 0.5)
-    places = [(int(y), int(x)) for y, x in zip(rows, columns, strict=True)]
-    slow = naive.relax(stack, places, module._SWEEPS, module._OVER_RELAXATION)
-    module._relax(stack, rows, columns)
-    np.testing.assert_allclose(stack, slow, atol=1e-4)
-
-
-@kernels
 @given(shape=st.tuples(st.integers(3, 24), st.integers(3, 24)), planes=st.integers(1, 3), seed=seeds)
-def test_the_hole_is_spanned_by_a_membrane_and_the_rest_unchanged(
-    shape: tuple[int, int], planes: int, seed: int
-) -> None:
+def test_the_hole_is_spanned_by_a_membrane(shape: tuple[int, int], planes: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     picture, hole = film(rng, shape, planes), holes(rng, shape)
     original = picture.copy()
     found = fill(picture, hole)
     np.testing.assert_array_equal(picture, original)
-    np.testing.assert_array_equal(found[:, ~hole], original[:, ~hole])
+    assert found.shape == (planes, hole.sum())
     for plane, spanned in zip(original, found, strict=True):
-        np.testing.assert_allclose(spanned, naive.membrane(plane, hole), atol=3e-3)
+        np.testing.assert_allclose(spanned, naive.membrane(plane, hole)[hole], atol=3e-3)
 
 
 @kernels
@@ -71,7 +56,7 @@ def test_at_the_border_the_last_pixel_goes_on(corner: tuple[int, int], seed: int
     hole = np.zeros((13, 13), np.bool_)
     hole[corner[0] : corner[0] + 4, corner[1] : corner[1] + 4] = True
     picture = film(np.random.default_rng(seed), hole.shape, 1)
-    np.testing.assert_allclose(fill(picture, hole)[0], naive.membrane(picture[0], hole), atol=3e-3)
+    np.testing.assert_allclose(fill(picture, hole)[0], naive.membrane(picture[0], hole)[hole], atol=3e-3)
 
 
 @kernels
@@ -82,24 +67,31 @@ def test_nothing_is_darker_or_lighter_than_the_edge(seed: int, radius: int) -> N
     found = fill(picture, hole)
     rim = ndimage.binary_dilation(hole) & ~hole
     for plane, spanned in zip(picture, found, strict=True):
-        assert spanned[hole].min() >= plane[rim].min() - 1e-3
-        assert spanned[hole].max() <= plane[rim].max() + 1e-3
+        assert spanned.min() >= plane[rim].min() - 1e-3
+        assert spanned.max() <= plane[rim].max() + 1e-3
 
 
-@pytest.mark.parametrize(("radius", "error"), [(3, 1e-5), (12, 1e-4), (20, 1e-3), (40, 3e-2)])
-def test_a_ramp_is_spanned_by_a_ramp(radius: int, error: float) -> None:
-    """Exactly where dirt is narrow; very wide dirt is not quite relaxed, but no cliff either."""
+@pytest.mark.parametrize("radius", [3, 12, 20, 40])
+def test_a_ramp_is_spanned_by_a_ramp(radius: int) -> None:
     hole = disc(radius)
     picture = ramp(hole.shape)
-    np.testing.assert_allclose(fill(picture, hole), picture, atol=error)
+    np.testing.assert_allclose(fill(picture, hole), picture[:, hole], atol=3e-4)
 
 
-def test_no_hole_gives_a_copy() -> None:
-    picture = ramp((5, 6))
-    found = fill(picture, np.zeros((5, 6), np.bool_))
-    np.testing.assert_array_equal(found, picture)
-    assert not np.shares_memory(found, picture)
+def test_a_hole_may_hold_an_island_and_be_beside_another() -> None:
+    hole = np.zeros((40, 60), np.bool_)
+    hole[5:30, 5:30] = hole[32:36, 3:58] = True
+    hole[15:18, 15:18] = False
+    picture = film(np.random.default_rng(4), hole.shape, 2)
+    for plane, spanned in zip(picture, fill(picture, hole), strict=True):
+        np.testing.assert_allclose(spanned, naive.membrane(plane, hole)[hole], atol=3e-3)
 
 
-def test_a_hole_without_an_edge_is_zero() -> None:
-    assert not fill(ramp((5, 6)), np.ones((5, 6), np.bool_)).any()
+def test_without_a_hole_there_is_nothing_to_span() -> None:
+    assert fill(ramp((5, 6)), np.zeros((5, 6), np.bool_)).shape == (1, 0)
+
+
+def test_a_hole_without_an_edge_is_spanned_by_zero() -> None:
+    found = fill(ramp((5, 6)), np.ones((5, 6), np.bool_))
+    assert found.shape == (1, 30)
+    assert not found.any()
