@@ -16,6 +16,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from .particles import LifeParams, Samples, accepted, amplitude, lives, odds
+from .smooth import smooth
 from .spots import TOUCHING, peaks
 
 if TYPE_CHECKING:
@@ -141,11 +142,11 @@ def _standing_out(density: Values, doubt: Values, mask: Mask) -> Mask:
 
     They darken, and hang together with a core.
     """
-    smooth, spread = (ndimage.gaussian_filter(_scatter(values, mask), 1.0) for values in (density, doubt))
-    rim = mask & (_scatter(density, mask) > _LEAST_D) & (smooth > np.clip(_FAINT_D, spread, _RIM * spread))
+    level, spread = (smooth(_scatter(values, mask), 1.0) for values in (density, doubt))
+    rim = mask & (_scatter(density, mask) > _LEAST_D) & (level > np.clip(_FAINT_D, spread, _RIM * spread))
     labels, count = ndimage.label(rim)
     cores = np.zeros(count + 1, np.bool_)
-    contrast = np.asarray(smooth / np.maximum(spread, np.float32(1e-6)), np.float32)
+    contrast = np.asarray(level / np.maximum(spread, np.float32(1e-6)), np.float32)
     cores[1:] = peaks(contrast, labels, count) > _CORE
     return np.asarray(cores[labels][mask])
 

@@ -15,6 +15,7 @@ from annotated_types import Interval
 from scipy import ndimage
 
 from .kernel import kernel
+from .smooth import smooth
 from .spots import TOUCHING, peaks, widened, without_holes
 
 if TYPE_CHECKING:
@@ -97,8 +98,7 @@ def gather(
     bare = np.zeros(len(scenes), np.bool_) if bare is None else bare
     voices = (1 / np.bincount(scenes)[scenes]).astype(np.float32)
     _gather(residuals, textures, known, scenes, voices, bare, *planes)
-    smooth = [ndimage.gaussian_filter(plane, 1.0) for plane in planes[:2]]
-    return Evidence(smooth[0], smooth[1], planes[2])
+    return Evidence(smooth(planes[0], 1.0), smooth(planes[1], 1.0), planes[2])
 
 
 @kernel

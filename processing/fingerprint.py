@@ -21,6 +21,7 @@ from .cells import CELL_PX, Cells, Patch, films_on, fixed_cells
 from .kernel import kernel
 from .placement import first_pixel, turned, turned_points, upright_size
 from .residual import ResidualParams, decode, texture
+from .smooth import smooth
 from .strips import Span, Tile, tiles
 
 if TYPE_CHECKING:
@@ -127,7 +128,7 @@ def fingerprint(codes: PlaneFile, film: Plane, params: ResidualParams) -> Finger
         rows, columns = tile.rows, tile.columns
         residual, known = decode(codes.read(rows.low, rows.high, columns.low, columns.high))
         scale = texture(residual, known, params)
-        small = ndimage.gaussian_filter(residual, 1.0) - ndimage.gaussian_filter(residual, 4.0)
+        small = smooth(residual, 1.0) - smooth(residual, 4.0)
         small /= scale
         small[ndimage.binary_dilation(~known, iterations=3)] = 0
         for sign, points in zip((1, -1), found, strict=True):

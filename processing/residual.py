@@ -32,6 +32,10 @@ _REACH_D = 1.6
 _STEPS = 127 / math.asinh(_REACH_D / _FINE_D)
 _DECODED = (_FINE_D * np.sinh(np.arange(-128, 128) / _STEPS)).astype(np.float32)
 _DECODED[0] = 0.0
+_PER_D = 20_000
+_CODES = np.rint(_STEPS * np.arcsinh(np.arange(-_REACH_D * _PER_D, _REACH_D * _PER_D + 1) / _PER_D / _FINE_D))
+_CODED = _CODES.astype(np.int8)
+"""The codes of residuals from -1.6 D to 1.6 D, which are far coarser than this table."""
 
 _CLIPPED_D = 0.1
 """How far what is clipped must stand out to count: on film that is itself clipped, dirt does not show."""
@@ -150,37 +154,42 @@ def encode(density: Plane, known: Knowledge, blocks: Plane, above: int = 0) -> C
     coded if that stands out already.
     """
     codes = np.empty(density.shape, np.int8)
-    _encode(density, known, blocks, above, np.float32(1 / _FINE_D), np.float32(_STEPS), codes)
+    _encode(density, known, blocks, above, _CODED, codes)
     return codes
 
 
 @kernel
-def _encode(
-    density: Plane, known: Knowledge, blocks: Plane, above: int, per_fine: np.float32, steps: np.float32, codes: Codes
-) -> None:
+def _encode(density: Plane, known: Knowledge, blocks: Plane, above: int, coded: Codes, codes: Codes) -> None:
     height, width = density.shape
-    last_row, last_column = blocks.shape[0] - 1, blocks.shape[1] - 1
+    low_pass = np.empty(blocks.shape[1] * BLOCK_PX, np.float32)
+    middle, per_d, clipped = np.float32(len(coded) // 2), np.float32(_PER_D), np.float32(_CLIPPED_D)
     for y in range(height):
-        v = min(max((y + above - (BLOCK_PX - 1) / 2) / BLOCK_PX, 0.0), float(last_row))
-        up = int(v)
-        down = min(up + 1, last_row)
-        fy = np.float32(v - up)
+        _between_blocks(blocks, y + above, low_pass)
         for x in range(width):
-            if known[y, x] == NOT_AT_ALL:
-                codes[y, x] = -128
-                continue
-            u = min(max((x - (BLOCK_PX - 1) / 2) / BLOCK_PX, 0.0), float(last_column))
-            left = int(u)
-            right = min(left + 1, last_column)
-            fx = np.float32(u - left)
-            upper = blocks[up, left] + fx * (blocks[up, right] - blocks[up, left])
-            lower = blocks[down, left] + fx * (blocks[down, right] - blocks[down, left])
-            stands_out = density[y, x] - (upper + fy * (lower - upper))
-            if known[y, x] == AT_LEAST and stands_out < _CLIPPED_D:
-                codes[y, x] = -128
-                continue
-            code = np.rint(steps * np.arcsinh(stands_out * per_fine))
-            codes[y, x] = np.int8(min(max(code, -127.0), 127.0))
+            stands_out = density[y, x] - low_pass[x]
+            place = min(max(stands_out * per_d + middle, np.float32(0)), 2 * middle)
+            how = known[y, x]
+            told = how == EXACTLY or (how == AT_LEAST and stands_out >= clipped)
+            codes[y, x] = coded[int(place + np.float32(0.5))] if told else UNKNOWN
+
+
+@kernel
+def _between_blocks(blocks: Plane, y: int, row: npt.NDArray[np.float32]) -> None:
+    """Interpolate linearly between the centres of blocks along row `y` of pixels, beyond the outermost constant."""
+    last = len(blocks) - 1
+    v = min(max((y - (BLOCK_PX - 1) / 2) / BLOCK_PX, 0.0), float(last))
+    up = int(v)
+    upper, lower, share = blocks[up], blocks[min(up + 1, last)], np.float32(v - up)
+    before = here = upper[0] + share * (lower[0] - upper[0])
+    for b in range(len(upper)):
+        right = min(b + 1, len(upper) - 1)
+        after = upper[right] + share * (lower[right] - upper[right])
+        x = b * BLOCK_PX
+        row[x] = here + np.float32(0.375) * (before - here)
+        row[x + 1] = here + np.float32(0.125) * (before - here)
+        row[x + 2] = here + np.float32(0.125) * (after - here)
+        row[x + 3] = here + np.float32(0.375) * (after - here)
+        before, here = here, after
 
 
 def decode(codes: Codes) -> tuple[Plane, Mask]:
@@ -191,39 +200,35 @@ def decode(codes: Codes) -> tuple[Plane, Mask]:
 def texture(residual: Plane, trusted: Mask, params: ResidualParams) -> Plane:
     """How busy the film is: the standard deviation of `residual` around each pixel, in D, (rows, columns).
 
-    Taken as 1.25 times the mean modulus (their ratio for a Gaussian) of the `trusted` pixels in a box of 3.4
-    `background_px`, plus 0.003 D that no film falls below. Where less than 2 % of the box is trusted it is 10 D.
+    Taken as 1.25 times the mean modulus (their ratio for a Gaussian) of the `trusted` pixels in a box of some 3.4
+    `background_px`, plus 0.003 D that no film falls below. Where less than 2 % of the box is trusted it is 10 D. Boxes
+    are made of whole blocks, and what lies between their centres is interpolated linearly.
     """
     busy = np.empty(residual.shape, np.float32)
-    _texture(residual, trusted, params.texture_px, busy)
+    rows, columns = (-(-n // BLOCK_PX) for n in residual.shape)
+    sums, counts = np.zeros((rows, columns), np.float32), np.zeros((rows, columns), np.float32)
+    _moduli(residual, trusted, sums, counts)
+    size = 2 * round(params.texture_px / BLOCK_PX) + 1
+    total, count = (ndimage.uniform_filter(plane, size, mode="nearest") for plane in (sums, counts))
+    scale = 1.25 * total / np.maximum(count, np.float32(1e-6)) + np.float32(0.003)
+    _spread_blocks(np.where(count > 0.0199 * BLOCK_PX**2, scale, np.float32(10)), busy)
     return busy
 
 
 @kernel
-def _texture(residual: Plane, trusted: Mask, reach: int, busy: Plane) -> None:
-    """Sums over boxes by what comes in and what goes out, first down the columns, then along the row."""
+def _moduli(residual: Plane, trusted: Mask, sums: Plane, counts: Plane) -> None:
+    """The sum over the moduli of what is trusted in each block, and how many they are."""
     height, width = residual.shape
-    fewest = 0.02 * (2 * reach + 1) ** 2
-    sums, counts = np.zeros(width, np.float64), np.zeros(width, np.int64)
-    for y in range(-2 * reach, height):
-        # At y the sums are those of rows y - reach to y + reach; before 0 they are only gathered.
-        comes, goes = min(max(y + reach, 0), height - 1), max(y - reach - 1, 0)
+    for y in range(height):
         for x in range(width):
-            if trusted[comes, x]:
-                sums[x] += abs(residual[comes, x])
-                counts[x] += 1
-            if y > 0 and trusted[goes, x]:
-                sums[x] -= abs(residual[goes, x])
-                counts[x] -= 1
-        if y < 0:
-            continue
-        total, count = 0.0, 0
-        for x in range(-2 * reach, width):
-            right, left = min(max(x + reach, 0), width - 1), max(x - reach - 1, 0)
-            total += sums[right]
-            count += counts[right]
-            if x > 0:
-                total -= sums[left]
-                count -= counts[left]
-            if x >= 0:
-                busy[y, x] = np.float32(1.25 * total / count + 0.003) if count > fewest else np.float32(10)
+            if trusted[y, x]:
+                sums[y // BLOCK_PX, x // BLOCK_PX] += abs(residual[y, x])
+                counts[y // BLOCK_PX, x // BLOCK_PX] += 1
+
+
+@kernel
+def _spread_blocks(blocks: Plane, out: Plane) -> None:
+    row = np.empty(blocks.shape[1] * BLOCK_PX, np.float32)
+    for y in range(out.shape[0]):
+        _between_blocks(blocks, y, row)
+        out[y] = row[: out.shape[1]]

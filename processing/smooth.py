@@ -13,7 +13,7 @@ _TRUNCATE = 4.0
 
 
 def smooth(plane: Plane, deviation_px: float) -> Plane:
-    """`plane` (rows, columns) smoothed by a Gaussian; beyond the border it is taken to be mirrored, edge pixel included.
+    """`plane` (rows, columns) smoothed by a Gaussian; beyond the border it is mirrored, the edge pixel included.
 
     Raises ValueError for another shape or type.
     """

@@ -48,15 +48,26 @@ def between_blocks(blocks: npt.NDArray[np.floating], size: int, y: int, x: int) 
     )  # fmt: skip
 
 
-def texture(residual: npt.NDArray[np.floating], trusted: Mask, reach: int) -> Floats:
-    values, sure = (np.pad(plane, reach, mode="edge") for plane in (residual, trusted))
-    busy = np.empty(residual.shape)
-    for y in range(residual.shape[0]):
-        for x in range(residual.shape[1]):
-            box = np.s_[y : y + 2 * reach + 1, x : x + 2 * reach + 1]
-            said = np.abs(values[box][sure[box]])
-            busy[y, x] = 1.25 * said.mean(dtype=np.float64) + 0.003 if said.size > 0.02 * values[box].size else 10
-    return busy
+def texture(residual: npt.NDArray[np.floating], trusted: Mask, size: int, reach: int) -> Floats:
+    """`reach`: blocks of `size` px around that of a pixel; beyond the border the last block goes on."""
+    tops, lefts = (range(0, length, size) for length in residual.shape)
+
+    def block(y: int, x: int) -> Floats:
+        here = np.s_[y : y + size, x : x + size]
+        return np.abs(residual[here][trusted[here]]).astype(np.float64)
+
+    moduli = [[block(y, x) for x in lefts] for y in tops]
+    busy = np.empty((len(tops), len(lefts)))
+    for i, j in np.ndindex(busy.shape):
+        box = [
+            moduli[min(max(v, 0), len(tops) - 1)][min(max(u, 0), len(lefts) - 1)]
+            for v in range(i - reach, i + reach + 1)
+            for u in range(j - reach, j + reach + 1)
+        ]
+        said = np.concatenate(box)
+        busy[i, j] = 1.25 * said.mean() + 0.003 if len(said) >= 0.02 * len(box) * size**2 else 10
+    shape = residual.shape
+    return np.array([[between_blocks(busy, size, y, x) for x in range(shape[1])] for y in range(shape[0])])
 
 
 def resample(plane: npt.NDArray[np.floating], known: Mask, down: Floats, right: Floats) -> tuple[Floats, Mask]:
