@@ -38,6 +38,7 @@ _SHARES = (0.0625, 0.25, 1.0)
 _SURE = 12.0
 _FEWEST_POINTS = 16
 _FEWEST_HITS = 6
+_FAINTEST = np.float32(0.3)
 _TILE_PX = 512
 
 Points = npt.NDArray[np.float32]
@@ -130,7 +131,8 @@ def fingerprint(codes: PlaneFile, film: Plane, params: ResidualParams) -> Finger
         scale = texture(residual, known, params)
         small = smooth(residual, 1.0) - smooth(residual, 4.0)
         small /= scale
-        small[ndimage.binary_dilation(~known, iterations=3)] = 0
+        if not known.all():
+            small[ndimage.binary_dilation(~known, iterations=3)] = 0
         for sign, points in zip((1, -1), found, strict=True):
             points.append(_peaks(sign * small, tile))
         centres = [_cell_centres(span) for span in (rows, columns)]
@@ -150,15 +152,7 @@ def _cell_centres(span: Span) -> npt.NDArray[np.intp]:
 
 def _peaks(small: Plane, tile: Tile) -> Points:
     """Local maxima inside the tile, to a fraction of a pixel, at most a few in each cell."""
-    core = small[1:-1, 1:-1]
-    peak = np.zeros(small.shape, np.bool_)
-    peak[1:-1, 1:-1] = (core >= ndimage.maximum_filter(small, 5)[1:-1, 1:-1]) & (core > 0.3)
-    y, x = np.nonzero(peak)
-    inside = (
-        (y >= tile.rows.inner.start) & (y < tile.rows.inner.stop)
-        & (x >= tile.columns.inner.start) & (x < tile.columns.inner.stop)
-    )  # fmt: skip
-    y, x = y[inside], x[inside]
+    y, x = _local_maxima(small, *_edges(tile.rows), *_edges(tile.columns))
     height = small[y, x]
     row = y + _vertex(small[y - 1, x], height, small[y + 1, x]) + tile.rows.low
     column = x + _vertex(small[y, x - 1], height, small[y, x + 1]) + tile.columns.low
@@ -169,6 +163,34 @@ def _peaks(small: Plane, tile: Tile) -> Points:
     _, first, count = np.unique(cell[by_cell], return_index=True, return_counts=True)
     rank = np.arange(len(cell)) - np.repeat(first, count)
     return points[order][by_cell[rank < _CELL_POINTS]]
+
+
+def _edges(span: Span) -> tuple[int, int]:
+    """The first pixel of a span and the one past its last in an array that holds it with its halo, its rim left out."""
+    return max(span.inner.start, 1), min(span.inner.stop, span.high - span.low - 1)
+
+
+@kernel
+def _local_maxima(
+    small: Plane, top: int, bottom: int, first: int, stop: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Rows and columns of what stands out, and not less than anything within two pixels."""
+    height, width = small.shape
+    found = np.empty((2, max(bottom - top, 0) * max(stop - first, 0)), np.int64)
+    count = 0
+    for y in range(top, bottom):
+        for x in range(first, stop):
+            here = small[y, x]
+            if here <= _FAINTEST or small[y, x - 1] > here or small[y, x + 1] > here:
+                continue
+            highest = True
+            for v in range(max(y - 2, 0), min(y + 3, height)):
+                for u in range(max(x - 2, 0), min(x + 3, width)):
+                    highest = highest and small[v, u] <= here
+            if highest:
+                found[0, count], found[1, count] = y, x
+                count += 1
+    return found[0, :count], found[1, :count]
 
 
 def _vertex(before: Plane, here: Plane, after: Plane) -> Plane:

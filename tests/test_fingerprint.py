@@ -74,6 +74,17 @@ def test_votes_are_those_of_the_slow_twin(seed: int, counts: tuple[int, int], bi
 
 
 @kernels
+@given(seed=seeds, shape=st.tuples(st.integers(3, 20), st.integers(3, 20)))
+def test_local_maxima_are_those_of_a_maximum_filter(seed: int, shape: tuple[int, int]) -> None:
+    small = np.random.default_rng(seed).integers(-3, 9, shape).astype(np.float32) / 10  # with many ties
+    rows, columns = shape
+    found = module._local_maxima(small, 1, rows - 1, 1, columns - 1)
+    expected = (small >= ndimage.maximum_filter(small, 5)) & (small > 0.3)
+    expected[[0, -1]] = expected[:, [0, -1]] = False
+    np.testing.assert_array_equal(np.transpose(found), np.argwhere(expected))
+
+
+@kernels
 @given(seed=seeds, bins=st.integers(1, 20))
 def test_votes_are_summed_up_as_by_the_slow_twin(seed: int, bins: int) -> None:
     votes = np.random.default_rng(seed).integers(0, 4, (bins, bins), np.int32)
