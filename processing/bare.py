@@ -10,7 +10,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from .cells import CELL_PX
-from .evidence import EvidenceParams, gather, suspects
+from .evidence import EvidenceParams, gather, hear, suspects
 from .fingerprint import Fingerprint, MatchParams, match
 from .residual import UNKNOWN, ResidualParams, decode, texture
 from .spots import TOUCHING, peaks
@@ -133,7 +133,7 @@ def _dirt_in(codes: PlaneFile, rows: Span, columns: Span, residual: ResidualPara
     """Density in D of the dirt in a tile, halo included; 0 where there is none."""
     stands_out, known = decode(codes.read(rows.low, rows.high, columns.low, columns.high))
     busy = texture(stands_out, known, residual)
-    told = gather(stands_out[None], busy[None], known[None], np.zeros(1, np.int64), np.ones(1, np.bool_))
+    told = gather(hear(stands_out[None], busy[None], known[None], np.zeros(1, np.int64), np.ones(1, np.bool_)))
     return np.where(suspects(told, evidence, 0), np.maximum(stands_out, 0), np.float32(0))
 
 

@@ -78,62 +78,99 @@ def runs(scenes: int) -> list[tuple[int, int]]:
     return found
 
 
-def gather(
+@dataclass(frozen=True, slots=True)
+class Voices:
+    """What each scene says, (scenes, rows, columns) both: weighted residuals in 1 / D, and their weights in 1 / D^2.
+
+    `bare` (scenes) tells which show no film.
+    """
+
+    says: Frames
+    weights: Frames
+    bare: npt.NDArray[np.bool_]
+
+    def of_run(self, first: int, stop: int) -> Voices:
+        """Those of scenes `first`..`stop` - 1."""
+        return Voices(self.says[first:stop], self.weights[first:stop], self.bare[first:stop])
+
+
+def hear(
     residuals: Frames,
     textures: Frames,
     known: npt.NDArray[np.bool_],
     scenes: npt.NDArray[np.int64],
     bare: npt.NDArray[np.bool_] | None = None,
-) -> Evidence:
-    """Sum up aligned residuals in D, each (frames, rows, columns), with the film's texture in D as their deviation.
+) -> Voices:
+    """What scenes say by aligned residuals in D, each (frames, rows, columns).
 
-    A residual is clipped at three deviations. Unknown pixels have no say; where nobody has, everything is 0. `scenes`
-    (frames) numbers the scene that each frame shows, in rising order: the frames of a scene speak with one voice.
-    `bare` (frames) says which show no film, so no scene with others: they are neither clipped nor left out as loudest.
+    The film's texture is their deviation, and they are clipped at three of it. Unknown pixels have no say. `scenes`
+    (frames) numbers the scene that each frame shows, from 0: the frames of a scene speak with one voice. `bare`
+    (frames) says which show no film, so no scene with others: they are not clipped.
     """
-    if (np.diff(scenes) < 0).any():
-        raise ValueError("frames must be ordered by scene")
-    shape = residuals.shape[1:]
-    planes = [np.empty(shape, np.float32) for _ in range(3)]
+    count = np.bincount(scenes)
     bare = np.zeros(len(scenes), np.bool_) if bare is None else bare
-    voices = (1 / np.bincount(scenes)[scenes]).astype(np.float32)
-    _gather(residuals, textures, known, scenes, voices, bare, *planes)
+    says, weights = (np.zeros((len(count), *residuals.shape[1:]), np.float32) for _ in range(2))
+    for frame, scene in enumerate(scenes):
+        most = np.float32(np.inf if bare[frame] else 3)
+        share = np.float32(1 / count[scene])
+        _hear(residuals[frame], textures[frame], known[frame], most, share, says[scene], weights[scene])
+    bare_scenes = np.zeros(len(count), np.bool_)
+    bare_scenes[scenes[bare]] = True
+    return Voices(says, weights, bare_scenes)
+
+
+@kernel
+def _hear(
+    residual: Plane, texture: Plane, known: Mask, most: np.float32, share: np.float32, says: Plane, weights: Plane
+) -> None:
+    height, width = residual.shape
+    for y in range(height):
+        for x in range(width):
+            scale = texture[y, x]
+            limit = most * scale
+            weight = share / (scale * scale) if known[y, x] else np.float32(0)
+            said = min(max(residual[y, x], -limit), limit) if known[y, x] else np.float32(0)
+            says[y, x] += weight * said
+            weights[y, x] += weight
+
+
+def gather(voices: Voices) -> Evidence:
+    """Sum up what scenes say; where nobody says anything, everything is 0. Bare ones are not left out as loudest."""
+    shape = voices.says.shape[1:]
+    planes = [np.empty(shape, np.float32) for _ in range(3)]
+    _gather(voices.says, voices.weights, voices.bare, *planes)
     return Evidence(smooth(planes[0], 1.0), smooth(planes[1], 1.0), planes[2])
 
 
 @kernel
 def _gather(
-    residuals: Frames,
-    textures: Frames,
-    known: npt.NDArray[np.bool_],
-    scenes: npt.NDArray[np.int64],
-    voices: npt.NDArray[np.float32],
+    says: Frames,
+    weights: Frames,
     bare: npt.NDArray[np.bool_],
     significance: Plane,
     without_loudest: Plane,
     density: Plane,
 ) -> None:
-    frames, height, width = residuals.shape
+    scenes, height, width = says.shape
+    nothing = np.float32(0)
+    row = np.empty((4, width), np.float32)
+    total, weight, loudest, loudest_weight = row[0], row[1], row[2], row[3]
     for y in range(height):
+        row[:] = nothing
+        for k in range(scenes):
+            for x in range(width):
+                said, weighs = says[k, y, x], weights[k, y, x]
+                total[x] += said
+                weight[x] += weighs
+                louder = said > loudest[x] and not bare[k]
+                loudest[x] = said if louder else loudest[x]
+                loudest_weight[x] = weighs if louder else loudest_weight[x]
         for x in range(width):
-            total = weights = loudest = loudest_weight = scene_says = scene_weight = np.float32(0)
-            for k in range(frames):
-                if known[k, y, x]:
-                    scale = textures[k, y, x]
-                    weight = voices[k] / (scale * scale)
-                    says = residuals[k, y, x]
-                    scene_says += weight * (says if bare[k] else min(max(says, -3 * scale), 3 * scale))
-                    scene_weight += weight
-                if k + 1 == frames or scenes[k + 1] != scenes[k]:
-                    total += scene_says
-                    weights += scene_weight
-                    if scene_says > loudest and not bare[k]:
-                        loudest, loudest_weight = scene_says, scene_weight
-                    scene_says = scene_weight = np.float32(0)
-            density[y, x] = total / weights if weights > 0 else np.float32(0)
-            significance[y, x] = total / np.sqrt(weights) if weights > 0 else np.float32(0)
-            rest = weights - loudest_weight
-            without_loudest[y, x] = (total - loudest) / np.sqrt(rest) if rest > 1e-3 * weights else np.float32(0)
+            rest = weight[x] - loudest_weight[x]
+            heard, others = weight[x] > 0, rest > np.float32(1e-3) * weight[x]
+            density[y, x] = total[x] / weight[x] if heard else nothing
+            significance[y, x] = total[x] / np.sqrt(weight[x]) if heard else nothing
+            without_loudest[y, x] = (total[x] - loudest[x]) / np.sqrt(rest) if others else nothing
 
 
 def suspects(evidence: Evidence, params: EvidenceParams, margin_px: int) -> Mask:

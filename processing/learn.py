@@ -17,7 +17,7 @@ from scipy import ndimage
 
 from .cells import CELL_PX
 from .estimate import Dirt, SecondLook, estimate
-from .evidence import EvidenceParams, gather, runs, suspects
+from .evidence import EvidenceParams, gather, hear, runs, suspects
 from .fill import fill
 from .image import in_order
 from .particles import LifeParams
@@ -211,14 +211,12 @@ def _suspected(
 ) -> tuple[npt.NDArray[np.uint8], Plane]:
     """By which run of scenes, from 1, dirt is suspected, 0 where by none, and its density, both (rows, columns)."""
     margin_px = _margin_px(params)
-    by_scene = np.argsort(scenes, kind="stable")
-    ordered = scenes[by_scene]
     parts = np.zeros(residuals.shape[1:], np.uint8)
     density = np.zeros(residuals.shape[1:], np.float32)
-    count = int(ordered[-1]) + 1
+    voices = hear(residuals, busy, known, scenes, bare)
+    count = len(voices.bare)
     for number, (first, stop) in enumerate(runs(count), start=1):
-        asked = by_scene[(ordered >= first) & (ordered < stop)]
-        evidence = gather(residuals[asked], busy[asked], known[asked], scenes[asked] - first, bare[asked])
+        evidence = gather(voices.of_run(first, stop))
         needed = params.evidence if stop - first == count else params.evidence.of_a_run
         found = suspects(evidence, needed, margin_px) & (parts == 0)
         density[found] = evidence.density[found]
@@ -229,8 +227,8 @@ def _suspected(
 def _seen_without_film(residuals: Frames, busy: Frames, known: npt.NDArray[np.bool_], params: LearnParams) -> Mask:
     """Where witnesses without film, which are one scene, suspect dirt by themselves."""
     count = len(residuals)
-    evidence = gather(residuals, busy, known, np.zeros(count, np.int64), np.ones(count, np.bool_))
-    return suspects(evidence, params.evidence, _margin_px(params))
+    voices = hear(residuals, busy, known, np.zeros(count, np.int64), np.ones(count, np.bool_))
+    return suspects(gather(voices), params.evidence, _margin_px(params))
 
 
 def look_again(

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from dustwatch.processing import evidence as module
-from dustwatch.processing.evidence import Evidence, EvidenceParams, gather, runs, suspects
+from dustwatch.processing.evidence import Evidence, EvidenceParams, gather, hear, runs, suspects
 from tests import naive
 
 PARAMS = EvidenceParams()
@@ -34,11 +34,11 @@ def test_sums_are_those_of_the_slow_twin(frames: int, shape: tuple[int, int], se
     residuals = rng.normal(0, 0.1, (frames, *shape)).astype(np.float32)
     textures = rng.uniform(0.01, 0.1, residuals.shape).astype(np.float32)
     known = rng.random(residuals.shape) < 0.7
-    scenes = np.sort(rng.integers(0, 3, frames))
+    scenes = rng.integers(0, 3, frames)
     found = [np.empty(shape, np.float32) for _ in range(3)]
-    voices = (1 / np.bincount(scenes)[scenes]).astype(np.float32)
     bare = set(rng.integers(0, 3, rng.integers(0, 3)).tolist())
-    module._gather(residuals, textures, known, scenes, voices, np.isin(scenes, list(bare)), *found)
+    voices = hear(residuals, textures, known, scenes, np.isin(scenes, list(bare)))
+    module._gather(voices.says, voices.weights, voices.bare, *found)
     for fast, slow in zip(found, naive.gather(residuals, textures, known, scenes, bare), strict=True):
         np.testing.assert_allclose(fast, slow, atol=2e-3, rtol=2e-4)
 
@@ -46,15 +46,15 @@ def test_sums_are_those_of_the_slow_twin(frames: int, shape: tuple[int, int], se
 def test_a_smooth_frame_speaks_louder() -> None:
     residuals = np.stack([np.full((9, 9), value, np.float32) for value in (0.01, 0.03)])
     textures = np.stack([np.full((9, 9), value, np.float32) for value in (0.01, 0.1)])
-    found = gather(residuals, textures, np.ones(residuals.shape, np.bool_), np.arange(2))
+    found = gather(hear(residuals, textures, np.ones(residuals.shape, np.bool_), np.arange(2)))
     np.testing.assert_allclose(found.density, (0.01 * 1e4 + 0.03 * 1e2) / 1.01e4, rtol=1e-5)
 
 
 def test_frames_of_one_scene_have_one_voice() -> None:
     residuals, textures, known = one_spot(4, 4)
     residuals[1:3] = residuals[0]
-    together = gather(residuals, textures, known, np.array([0, 0, 0, 1]))
-    once = gather(residuals[[0, 3]], textures[:2], known[:2], np.array([0, 1]))
+    together = gather(hear(residuals, textures, known, np.array([0, 0, 0, 1])))
+    once = gather(hear(residuals[[0, 3]], textures[:2], known[:2], np.array([0, 1])))
     for name in ("significance", "without_loudest", "density"):
         np.testing.assert_allclose(getattr(together, name), getattr(once, name), atol=1e-5)
 
@@ -62,27 +62,22 @@ def test_frames_of_one_scene_have_one_voice() -> None:
 def test_a_frame_without_film_is_never_left_out_as_the_loudest() -> None:
     residuals, textures, known = one_spot(2, 1)
     scenes, margin = np.arange(2), MARGIN_PX
-    assert not suspects(gather(residuals, textures, known, scenes), PARAMS, margin).any()
-    assert suspects(gather(residuals, textures, known, scenes, np.array([True, False])), PARAMS, margin)[30, 30]
-    assert not suspects(gather(residuals, textures, known, scenes, np.array([False, True])), PARAMS, margin).any()
-
-
-def test_scenes_must_be_in_order() -> None:
-    with pytest.raises(ValueError, match="ordered by scene"):
-        gather(*one_spot(2, 1), np.array([1, 0]))
+    assert not suspects(gather(hear(residuals, textures, known, scenes)), PARAMS, margin).any()
+    assert suspects(gather(hear(residuals, textures, known, scenes, np.array([True, False]))), PARAMS, margin)[30, 30]
+    assert not suspects(gather(hear(residuals, textures, known, scenes, np.array([False, True]))), PARAMS, margin).any()
 
 
 def test_what_nobody_knows_is_nothing() -> None:
     residuals, textures, known = one_spot(3, 3)
     known[:, :, :20] = False
     residuals[:, :, :20] = np.nan
-    found = gather(residuals, textures, known, np.arange(3))
+    found = gather(hear(residuals, textures, known, np.arange(3)))
     assert not found.density[:, :20].any()
     assert np.isfinite(found.significance).all()
 
 
 def test_dirt_that_all_frames_show_is_suspected_with_its_rim() -> None:
-    mask = suspects(gather(*one_spot(8, 8), np.arange(8)), PARAMS, MARGIN_PX)
+    mask = suspects(gather(hear(*one_spot(8, 8), np.arange(8))), PARAMS, MARGIN_PX)
     assert ndimage.label(mask)[1] == 1
     assert mask[30, 30]
     assert 60 < mask.sum() < 600
@@ -93,19 +88,21 @@ def test_dirt_that_all_frames_show_is_suspected_with_its_rim() -> None:
 def test_one_frame_alone_is_never_enough(loud: float) -> None:
     """A leaf may be as dark as it will: the others do not show it."""
     residuals, textures, known = one_spot(8, 1, height=loud)
-    assert not suspects(gather(residuals, textures, known, np.arange(8)), PARAMS, MARGIN_PX)[25:36, 25:36].any()
+    assert not suspects(gather(hear(residuals, textures, known, np.arange(8))), PARAMS, MARGIN_PX)[25:36, 25:36].any()
 
 
 def test_one_scene_alone_is_never_enough() -> None:
     residuals, textures, known = one_spot(8, 4, height=1)
     scenes = np.array([0, 0, 0, 0, 1, 2, 3, 4])
-    assert not suspects(gather(residuals, textures, known, scenes), PARAMS, MARGIN_PX)[25:36, 25:36].any()
+    assert not suspects(gather(hear(residuals, textures, known, scenes)), PARAMS, MARGIN_PX)[25:36, 25:36].any()
 
 
 def test_clean_glass_is_hardly_ever_suspected() -> None:
     rng = np.random.default_rng(3)
     noise = rng.normal(0, 0.02, (8, 300, 300)).astype(np.float32)
-    found = suspects(gather(noise, np.full(noise.shape, 0.02, np.float32), noise < 9, np.arange(8)), PARAMS, MARGIN_PX)
+    found = suspects(
+        gather(hear(noise, np.full(noise.shape, 0.02, np.float32), noise < 9, np.arange(8))), PARAMS, MARGIN_PX
+    )
     assert found.mean() < 0.01
 
 

@@ -23,7 +23,7 @@ from dustwatch.processing import learn as learning
 from dustwatch.processing.cells import Patch, fixed_cells
 from dustwatch.processing.density import Tone
 from dustwatch.processing.estimate import estimate
-from dustwatch.processing.evidence import Evidence, Frames, gather, suspects
+from dustwatch.processing.evidence import Evidence, Frames, gather, hear, suspects
 from dustwatch.processing.fingerprint import MatchParams, common_films, same_scene
 from dustwatch.processing.landmarks import number_scenes
 from dustwatch.processing.learn import MOST_FRAMES, LearnParams, Witness, align, glass_tiles, look_again
@@ -172,7 +172,7 @@ def alarms(frames: Sequence[Seen], params: LearnParams, threads: int) -> Alarms:
             dirty = dirty if dirt is None else dirt.lives > 0
         order = np.argsort(scenes, kind="stable")
         ordered = residuals[order], textures[order], known[order], scenes[order]
-        evidence = gather(*ordered)
+        evidence = gather(hear(*ordered))
         asked = telling[tile.inner]
         whole, rest = (plane[tile.inner][asked] for plane in (evidence.significance, evidence.without_loudest))
         return Alarms(
