@@ -42,7 +42,8 @@ class RollParams:
     `wipes` are the frames before which the glass is wiped (a share `left_behind` of the particles survives);
     `turnover` is the share of particles that are born, and that vanish, at each frame. `slots` patches of glass take
     the frames in turn. `scene_repeats` frames in a row show the same picture; `fixtures` stay in every frame. Software
-    cuts up to `crop_px` off each edge of each frame, and leaves it in one of `orientations` (1 to 8, as in EXIF).
+    cuts up to `crop_px` off each edge of each frame, and leaves it in one of `orientations` (1 to 8, as in EXIF). While
+    the carriage travels down the rows, the offset swings by up to `wobble_px` along them and half as much across.
     """
 
     frames: int = 24
@@ -54,6 +55,7 @@ class RollParams:
     turnover: float = 0.004
     slots: int = 1
     jitter_px: float = 0.5
+    wobble_px: float = 0.0
     specks: int = 12
     scale: float = 1.0
     grain_d: float = 0.012
@@ -82,7 +84,7 @@ class SimulatedFrame:
     `scan` (rows, columns, 3) stored values; `film` the same picture without any dirt and without sensor noise, as
     linear transmittance 0..1; `glass` and `specks` (rows, columns) the densities of the dirt on the glass and on the
     film; `glass_id` tells patches and wipes of the glass apart. Once turned as `orientation` says, the frame shows the
-    glass at its true `offset_px` (rows, columns).
+    glass at its true `offset_px` (rows, columns); where the carriage wobbles, that is the mean.
     """
 
     scan: Scan
@@ -133,6 +135,8 @@ class Roll:
         p = self.params
         offset = (float(rng.normal(0, p.jitter_px)), float(rng.normal(0, p.jitter_px)))
         glass = _splat(self._particles(index), offset, film.shape[:2])
+        if p.wobble_px:
+            glass = _wobbling(glass, p.wobble_px, np.random.default_rng((p.seed, 6, index)))
         seen = film * np.power(10.0, -(glass + specks), dtype=np.float32)[..., None]
         if "holder edge" in p.fixtures:
             seen[-_HOLDER_PX:] = 1e-4
@@ -244,6 +248,16 @@ def _splat(particles: Sequence[Particle], offset: tuple[float, float], shape: tu
         columns = slice(max(left, 0), max(min(left + moved.shape[1], shape[1]), 0))
         plane[rows, columns] += moved[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
     return plane
+
+
+def _wobbling(plane: Plane, wobble_px: float, rng: np.random.Generator) -> Plane:
+    """`plane` as it looks if it drifts by a sine of one to three periods along its rows, and by half as much across."""
+    travel = np.linspace(0, 2 * np.pi, plane.shape[0])
+    places: list[npt.NDArray[np.float64]] = list(np.mgrid[: plane.shape[0], : plane.shape[1]].astype(np.float64))
+    for place, amplitude in zip(places, (wobble_px, wobble_px / 2), strict=True):
+        drift = amplitude * np.sin(rng.uniform(1, 3) * travel + rng.uniform(0, 2 * np.pi))
+        place -= (drift - drift.mean())[:, None]
+    return np.maximum(ndimage.map_coordinates(plane, places, order=5), 0, dtype=np.float32)
 
 
 _HOLDER_PX = 40
