@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from ..processing.cells import Patch, fixed_cells
+from ..processing.drift import STEADY, wobble
 from ..processing.fingerprint import Fingerprint, MatchParams, common_films, same_scene
 from ..processing.landmarks import number_scenes, with_film
 from ..processing.learn import MOST_FRAMES, GlassMap, LearnParams, Witness, learn, learning_steps
@@ -208,11 +209,15 @@ def learn_map(witnesses: Sequence[tuple[Observation, Member]], folder: Path, wor
     scenes = number_scenes(range(len(upright)), same)
     patch = Patch.under((one.height, one.width, offset) for one, offset in upright)
     fixed = fixed_cells(common_films(patch, with_film(upright, bare)), profile.match.same_film_d)
+    wobbles = wobble(
+        upright, scenes, {scene for scene, none in zip(scenes, bare, strict=True) if none}, patch, profile.match
+    )
+    drifts = wobbles.drifts if wobbles else [STEADY] * len(upright)
     step = workplace.progress("Learning the dirt", learning_steps(patch.height, patch.width))
-    return learn(
+    found = learn(
         [
-            Witness(one.codes, member.placement, scene, member.bare)
-            for (one, member), scene in zip(witnesses, scenes, strict=True)
+            Witness(one.codes, member.placement, scene, member.bare, drift)
+            for (one, member), scene, drift in zip(witnesses, scenes, drifts, strict=True)
         ],
         patch,
         fixed,
@@ -221,3 +226,4 @@ def learn_map(witnesses: Sequence[tuple[Observation, Member]], folder: Path, wor
         workplace.threads,
         step,
     )
+    return replace(found, wobble=wobbles)

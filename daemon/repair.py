@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ..processing.clean import FrameDirt, clean
+from ..processing.drift import STEADY
 from ..processing.image import ImageError
 from ..processing.presence import present
 from .errors import FrameError
@@ -121,16 +122,27 @@ def _doubt(known: Known, profile: Profile) -> str:
 
 def _dirt(frame: Frame, member: Member, run: Run, found: GlassMap, workplace: Workplace) -> FrameDirt:
     """The dirt in a frame; of one that came after the map was learnt, it has to be found out what lies in it."""
-    codes = frame.observation.codes
+    codes, wobble = frame.observation.codes, found.wobble
     if member in run.witnesses:
-        return FrameDirt(found, codes, run.witnesses.index(member), member.placement)
+        number = run.witnesses.index(member)
+        return FrameDirt(found, codes, number, member.placement, wobble.drifts[number] if wobble else STEADY)
     last = len(run.witnesses) - 1
     gap = sum(run.witnesses[last].frame < other.frame <= member.frame for other in run.cleaned)
+    drift = wobble.drift(*frame.observation.fingerprint.placed(member.placement)) if wobble else STEADY
     profile, destination = workplace.profile, workplace.scratch / "present"
     lies = present(
-        found, last, codes, member.placement, gap, profile.residual, profile.lives, destination, workplace.threads
+        found,
+        last,
+        codes,
+        member.placement,
+        drift,
+        gap,
+        profile.residual,
+        profile.lives,
+        destination,
+        workplace.threads,
     )
-    return FrameDirt(lies, codes, 0, member.placement)
+    return FrameDirt(lies, codes, 0, member.placement, drift)
 
 
 def _repair(draft: Draft, frame: Frame, dirt: FrameDirt, workplace: Workplace, told: Callable[..., Receipt]) -> Receipt:

@@ -8,12 +8,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import astuple
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..processing.cells import Cells
+from ..processing.drift import Drift, Wobble
 from ..processing.fingerprint import Fingerprint
 from ..processing.learn import GlassMap
 from ..processing.observe import Observation
@@ -91,7 +93,7 @@ class Store:
         part.mkdir()
         found = learn(part)
         size = found.density.height, found.density.width
-        about = {"size": size, "dirty_px": found.dirty_px, "corner": found.corner}
+        about = {"size": size, "dirty_px": found.dirty_px, "corner": found.corner, "wobble": _told(found.wobble)}
         (part / _ABOUT).write_text(json.dumps(about))
         for name in (*_PLANES, _ABOUT):
             _sync(part / name)
@@ -131,7 +133,18 @@ def _open(place: Path) -> GlassMap:
     about = json.loads((place / _ABOUT).read_text())
     (height, width), (top, left) = about["size"], about["corner"]
     planes = {name: PlaneFile(place / name, height, width, np.dtype(kind)) for name, kind in _PLANES.items()}
-    return GlassMap(**planes, dirty_px=about["dirty_px"], corner=(top, left))
+    return GlassMap(**planes, dirty_px=about["dirty_px"], corner=(top, left), wobble=_wobble(about["wobble"]))
+
+
+def _told(wobble: Wobble | None) -> dict[str, Any] | None:
+    return wobble and {"points": wobble.points.tolist(), "drifts": [astuple(drift) for drift in wobble.drifts]}
+
+
+def _wobble(told: dict[str, Any] | None) -> Wobble | None:
+    if told is None:
+        return None
+    drifts = (Drift(*where, tuple(map(tuple, coefficients))) for *where, coefficients in told["drifts"])
+    return Wobble(np.array(told["points"], np.float32), tuple(drifts))
 
 
 def _sync(file: Path) -> None:

@@ -16,6 +16,7 @@ from annotated_types import Interval
 from .defects import FILLED_SHARE, Defect, DefectList
 from .density import Tone, density_table, to_values
 from .divide import divided, division_noise
+from .drift import STEADY
 from .fill import fill
 from .image import Band, ImageInfo, in_order
 from .learn import DENSITY_STEP_D, GlassMap
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .arrays import Mask, Plane, Scan
+    from .drift import Drift
     from .placement import Placement
 
 _BAND_BYTES = 48 << 20
@@ -57,13 +59,14 @@ class FrameDirt:
     """The dirt in one frame.
 
     `witness` is the frame's number among those that `glass` was learnt from, `codes` its own residual, and `placement`
-    where the glass lies in it.
+    where the glass lies in it, from which it may `drift`.
     """
 
     glass: GlassMap
     codes: PlaneFile
     witness: int
     placement: Placement
+    drift: Drift = STEADY
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,16 +144,18 @@ def dirt_in_frame(dirt: FrameDirt, tile: Tile) -> tuple[Plane, Plane] | None:
     """Density of the dirt in a tile of the frame and its doubt, in D, (rows, columns) with the halo; None if clean."""
     orientation, size = dirt.placement.orientation, (dirt.codes.height, dirt.codes.width)
     top, left, shape = turned_box(orientation, tile.rows.low, tile.columns.low, tile.shape, *size)
-    down, right = dirt.placement.upright(*size)
-    whole, fraction = split((-down - dirt.glass.corner[0], -right - dirt.glass.corner[1]))
+    offset = dirt.placement.upright(*size)
+    drift, axis = dirt.drift, dirt.drift.axis
+    places = np.arange(shape[axis]) + ((top, left)[axis] - offset[axis])
+    whole, beyond, more = split(-np.add(offset, dirt.glass.corner) - drift.at(places))
     corner = (top + whole[0] - BEFORE_PX, left + whole[1] - BEFORE_PX)
-    shape = (shape[0] + MARGIN_PX, shape[1] + MARGIN_PX)
+    shape = (shape[0] + MARGIN_PX + more[0], shape[1] + MARGIN_PX + more[1])
     there = (dirt.glass.lives.window(*corner, shape, outside=0) >> np.uint32(dirt.witness)) & np.uint32(1)
     if not there.any():
         return None
     always, step = np.ones(shape, np.bool_), np.float32(DENSITY_STEP_D)
     steps = (file.window(*corner, shape, outside=0) * there for file in (dirt.glass.density, dirt.glass.doubt))
-    planes = (resample(plane.astype(np.float32) * step, always, fraction)[0] for plane in steps)
+    planes = (resample(plane.astype(np.float32) * step, always, beyond, axis)[0] for plane in steps)
     density, doubt = (np.ascontiguousarray(turned_back(plane, orientation)) for plane in planes)
     return density, np.maximum(doubt, step)
 

@@ -93,7 +93,7 @@ class Fingerprint:
         if orientation == 1:
             return self
         size = self.height, self.width
-        dark, light = (_by_row(turned_points(points, orientation, *size)) for points in (self.dark, self.light))
+        dark, light = (by_row(turned_points(points, orientation, *size)) for points in (self.dark, self.light))
         texture, film = (_turned_cells(cells, orientation, *size) for cells in (self.texture, self.film))
         return Fingerprint(*upright_size(orientation, *size), dark, light, texture, film)
 
@@ -200,7 +200,7 @@ def _vertex(before: Plane, here: Plane, after: Plane) -> Plane:
 
 
 def _strongest(points: Points, most: int) -> Points:
-    return _by_row(points[np.argsort(-points[:, 2], kind="stable")[:most]])
+    return by_row(points[np.argsort(-points[:, 2], kind="stable")[:most]])
 
 
 def _best(points: Points, share: float) -> Points:
@@ -209,7 +209,8 @@ def _best(points: Points, share: float) -> Points:
     return points[points[:, 2] >= np.partition(points[:, 2], rank)[rank]] if rank < len(points) else points[:0]
 
 
-def _by_row(points: Points) -> Points:
+def by_row(points: Points) -> Points:
+    """Points in the order in which they are compared."""
     return points[np.lexsort((points[:, 1], points[:, 0]))]
 
 

@@ -37,11 +37,13 @@ def landmarks(
     scenes: Sequence[int],
     params: MatchParams,
     bare: Set[int] = frozenset(),
+    radius_px: float = _RADIUS_PX,
 ) -> Landmarks:
     """The landmarks of the glass on which `members` lie, each with its offset (rows, columns) in px.
 
     Of frames that show one scene, by its number in `scenes`, only the first counts: what they share may be film.
     Scenes that are `bare` show none, and what stands out of these is dirt: where there are no others, one is enough.
+    Points of two frames up to `radius_px` from each other are taken for one.
     """
     witnesses = [members[scenes.index(scene)] for scene in range(max(scenes) + 1)]
     patch = Patch.under((one.height, one.width, offset) for one, offset in witnesses)
@@ -52,7 +54,7 @@ def landmarks(
     for one, offset in witnesses:
         points = _in_density(one) - np.array([*offset, 0], np.float32)
         points = telling.within(points)
-        pairs = coincide(seen[:, :3].astype(np.float32), points, (0.0, 0.0), _RADIUS_PX)
+        pairs = coincide(seen[:, :3].astype(np.float32), points, (0.0, 0.0), radius_px)
         old, new = pairs[:, 0], pairs[:, 1]
         hits = seen[old, 3:]
         seen[old, :3] += (points[new] - seen[old, :3]) / (hits + 1)

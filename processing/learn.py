@@ -16,6 +16,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from .cells import CELL_PX
+from .drift import STEADY
 from .estimate import Dirt, SecondLook, estimate
 from .evidence import EvidenceParams, gather, hear, runs, suspects
 from .fill import fill
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from .arrays import Mask, Plane
     from .cells import Patch
+    from .drift import Drift, Wobble
     from .evidence import Frames
     from .placement import Placement
 
@@ -48,7 +50,7 @@ _FLIGHT_BYTES = 256 << 20
 
 @dataclass(frozen=True, slots=True)
 class Witness:
-    """A frame of the group: its coded residual, where the glass lies in it, and its scene.
+    """A frame of the group: its coded residual, where the glass lies in it and how that drifts, and its scene.
 
     Frames with the same `scene` show the same film, so they are one witness of what is not film. A `bare` one shows no
     film, and is believed alone.
@@ -58,6 +60,7 @@ class Witness:
     placement: Placement
     scene: int
     bare: bool = False
+    drift: Drift = STEADY
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +78,7 @@ class GlassMap:
 
     The first pixel of its planes lies at `corner` (row, column) of the glass. `density` (int16) and `doubt` (uint16),
     its standard deviation, are in steps of `DENSITY_STEP_D`; `lives` (uint32): bit k is set where the dirt is there in
-    witness k. `dirty_px` counts pixels with dirt in any frame.
+    witness k. `dirty_px` counts pixels with dirt in any frame, and `wobble` says how these drift, if they do.
     """
 
     density: PlaneFile
@@ -83,6 +86,7 @@ class GlassMap:
     lives: PlaneFile
     dirty_px: int
     corner: tuple[int, int] = (0, 0)
+    wobble: Wobble | None = None
 
 
 def learning_steps(height: int, width: int) -> int:
@@ -162,18 +166,21 @@ def align(witness: Witness, tile: Tile, corner: tuple[int, int]) -> tuple[Plane,
 
     Both are (rows, columns) of the tile, halo included. Outside the frame the residual is 0 and unknown.
     """
-    down, right = witness.placement.upright(witness.codes.height, witness.codes.width)
-    whole, fraction = split((down + corner[0], right + corner[1]))
+    offset = witness.placement.upright(witness.codes.height, witness.codes.width)
+    drift, axis = witness.drift, witness.drift.axis
+    span = (tile.rows, tile.columns)[axis]
+    shifts = np.add(corner, offset) + drift.at(np.arange(span.low, span.high) + corner[axis])
+    whole, beyond, more = split(shifts)
     codes = turned_window(
         witness.codes,
         witness.placement.orientation,
         tile.rows.low + whole[0] - BEFORE_PX,
         tile.columns.low + whole[1] - BEFORE_PX,
-        (tile.shape[0] + MARGIN_PX, tile.shape[1] + MARGIN_PX),
+        (tile.shape[0] + MARGIN_PX + more[0], tile.shape[1] + MARGIN_PX + more[1]),
         outside=int(UNKNOWN),
     )
     residual, known = decode(codes)
-    return resample(residual, known, fraction)
+    return resample(residual, known, beyond, axis)
 
 
 def _learn_tile(

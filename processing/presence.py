@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .arrays import Mask
+    from .drift import Drift
     from .placement import Placement
     from .residual import ResidualParams
     from .strips import Tile
@@ -31,6 +32,7 @@ def present(
     last: int,
     codes: PlaneFile,
     placement: Placement,
+    drift: Drift,
     gap: int,
     residual: ResidualParams,
     params: LifeParams,
@@ -40,9 +42,9 @@ def present(
     """Find the dirt of `glass` that lies in a later frame, whose coded residual is `codes`.
 
     `last` is the number of the map's newest witness, `gap` (1 or more) how many frames of the glass later this one
-    came, and `placement` where the glass lies in it. The result has the density and the doubt of
-    `glass`, and at `destination` lives of its own: the frame is their witness 0, and `dirty_px` counts its dirt.
-    Memory is a few tiles; the result does not depend on `threads`. Raises ValueError for another `last` or `gap`,
+    came, `placement` where the glass lies in it, and `drift` how it drifts from there. The result has the density and
+    the doubt of `glass`, and at `destination` lives of its own: the frame is their witness 0, and `dirty_px` counts its
+    dirt. Memory is a few tiles; the result does not depend on `threads`. Raises ValueError for another `last` or `gap`,
     OSError where the disk is full.
     """
     if not 0 <= last < MOST_FRAMES:
@@ -51,7 +53,7 @@ def present(
         raise ValueError(f"a later frame comes 1 or more frames after the map, not {gap}")
     height, width = glass.lives.height, glass.lives.width
     residual = residual.on(height, width)
-    frame = Witness(codes, placement, scene=0)
+    frame = Witness(codes, placement, scene=0, drift=drift)
     prior = _prior_odds(gap, params)
     lives = PlaneFile(destination, height, width, glass.lives.dtype)
     lives.create()

@@ -1,0 +1,182 @@
+"""How a carriage wobbles: along its travel, a glass does not lie at quite the same offset everywhere in a frame.
+
+The landmarks of the glass lie where its frames show them on average; those of one frame drift smoothly away from there
+along the travel. Nobody tells which axis of the glass that is, as software may have turned the frames: they tell it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from itertools import starmap
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+from scipy.interpolate import BSpline
+
+from .fingerprint import by_row, coincide
+from .landmarks import landmarks
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence, Set
+
+    from .cells import Patch
+    from .fingerprint import Fingerprint, MatchParams, Points
+
+_PIECES = 12
+_DEGREE = 3
+_COUNT = _PIECES + _DEGREE
+_REACH_PX, _BEND_PX = 1.0, 0.6
+"""How far the coefficients of a drift are expected from 0, and from the line through their neighbours."""
+
+_RADII_PX = (3.0, 2.0, 1.0, 1.0)
+"""How far from where it ought to be a point is looked for, the better that is known the closer."""
+
+_FIRST_ERROR_PX, _LEAST_ERROR_PX = 0.3, 0.1
+"""Of a point along each axis, before the points have told it, and what it is at least."""
+
+_ROUNDS = 6
+_FEWEST = 30
+
+_SURE = 4.0
+"""Drifts are believed if they explain so many times what they would without any wobble."""
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """By how much a glass lies elsewhere in a frame than its offset says, (rows, columns) in px.
+
+    It depends on the row of the glass alone, or with `axis` 1 on the column: a cubic spline in pieces of equal length
+    from `start` to `stop`, constant beyond. `coefficients` are those of its B-splines.
+    """
+
+    axis: int
+    start: float
+    stop: float
+    coefficients: tuple[tuple[float, float], ...] = ((0.0, 0.0),) * _COUNT
+
+    def at(self, places: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+        """The drift (n, 2) at these rows of the glass, or columns."""
+        return self.basis(places) @ np.array(self.coefficients)
+
+    def basis(self, places: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+        """What each coefficient adds (n, coefficients) at these rows, or columns."""
+        piece = (self.stop - self.start) / _PIECES
+        knots = self.start + piece * np.arange(-_DEGREE, _COUNT + 1)
+        within = np.clip(places.astype(np.float64), self.start, self.stop)
+        weights: npt.NDArray[np.float64] = BSpline(knots, np.eye(_COUNT), _DEGREE)(within)
+        return weights
+
+
+STEADY = Drift(0, 0.0, 1.0)
+"""That of a carriage that does not wobble."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wobble:
+    """How a carriage wobbled under the frames of a map: the landmarks, and how each frame drifts from them."""
+
+    points: Points
+    drifts: tuple[Drift, ...]
+
+    def drift(self, frame: Fingerprint, offset: tuple[float, float]) -> Drift:
+        """How the glass drifts in another frame that has it at an `offset` (rows, columns)."""
+        found = replace(self.drifts[0], coefficients=STEADY.coefficients)
+        for radius_px in _RADII_PX:
+            found = _followed(self.points, frame, offset, found, radius_px).drift
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Followed:
+    """A drift, what it explains beyond a mean of its own in units of the points' error, and how free it is to do so."""
+
+    drift: Drift
+    explains: float
+    freedom: float
+
+
+def wobble(
+    frames: Sequence[tuple[Fingerprint, tuple[float, float]]],
+    scenes: Sequence[int],
+    bare: Set[int],
+    patch: Patch,
+    params: MatchParams,
+) -> Wobble | None:
+    """How the carriage wobbled under frames on a patch of glass, each with its offset; None if not that one could tell.
+
+    `scenes` and `bare` are as in `landmarks`.
+    """
+    places = [(begin, begin + length) for begin, length in zip(patch.corner, (patch.height, patch.width), strict=True)]
+    begun = [[Drift(axis, *ends)] * len(frames) for axis, ends in enumerate(places)]
+    points = landmarks(frames, scenes, params, bare, _RADII_PX[0]).points
+    followed = [_all_followed(points, frames, drifts, _RADII_PX[0]) for drifts in begun]
+    explains, freedom = (
+        [sum(getattr(one, what) for one in along) for along in followed] for what in ("explains", "freedom")
+    )
+    axis = int(np.argmax(explains))
+    if explains[axis] <= _SURE * freedom[axis]:
+        return None
+    drifts = [one.drift for one in followed[axis]]
+    for radius_px in _RADII_PX[1:]:
+        straight = [
+            (replace(frame, dark=by_row(_straightened(frame.dark, offset, drift))), offset)
+            for (frame, offset), drift in zip(frames, drifts, strict=True)
+        ]
+        points = landmarks(straight, scenes, params, bare, radius_px).points
+        drifts = [one.drift for one in _all_followed(points, frames, drifts, radius_px)]
+    return Wobble(points, tuple(drifts))
+
+
+def _all_followed(
+    points: Points,
+    frames: Sequence[tuple[Fingerprint, tuple[float, float]]],
+    drifts: Sequence[Drift],
+    radius_px: float,
+) -> list[_Followed]:
+    jobs = ((points, *frame, drift, radius_px) for frame, drift in zip(frames, drifts, strict=True))
+    return list(starmap(_followed, jobs))
+
+
+def _straightened(points: Points, offset: tuple[float, float], drift: Drift) -> Points:
+    """The points of a frame as it would show them if its carriage did not wobble, in the same order."""
+    out = points.copy()
+    out[:, :2] -= drift.at(points[:, drift.axis] - offset[drift.axis])
+    return out
+
+
+def _followed(
+    points: Points, frame: Fingerprint, offset: tuple[float, float], drift: Drift, radius_px: float
+) -> _Followed:
+    """The drift of a frame by those of its points that lie so close to landmarks if it drifts about as is known."""
+    straight = _straightened(frame.dark, offset, drift)
+    order = np.lexsort((straight[:, 1], straight[:, 0]))
+    pairs = coincide(points, straight[order], offset, radius_px)
+    ought = points[pairs[:, 0]].astype(np.float64)
+    apart = frame.dark[order][pairs[:, 1], :2] - ought[:, :2] - offset
+    return _fitted(ought[:, drift.axis], apart, drift)
+
+
+def _fitted(places: npt.NDArray[np.float64], apart: npt.NDArray[np.float64], drift: Drift) -> _Followed:
+    """The drift that explains how far `apart` (n, 2) points are at some places, of which chance has brought a few.
+
+    Bayes' estimate, with outliers given little weight. Drifts as it is known where too few points tell.
+    """
+    basis = drift.basis(places)
+    bends = np.diff(np.eye(_COUNT), 2, axis=0)
+    prior = bends.T @ bends / _BEND_PX**2 + np.eye(_COUNT) / _REACH_PX**2
+    sure, error = np.ones(len(apart)), _FIRST_ERROR_PX
+    if len(apart) < _FEWEST:
+        return _Followed(drift, 0.0, 0.0)
+    for _ in range(_ROUNDS):
+        weighed = basis.T * (sure / error**2)
+        coefficients = np.linalg.solve(weighed @ basis + prior, weighed @ apart)
+        left = apart - basis @ coefficients
+        error = max(1.4826 * float(np.median(np.abs(left))), _LEAST_ERROR_PX)
+        sure = (1 + (left**2).sum(axis=1) / (3 * error) ** 2) ** -2
+    weighed = basis.T * (sure / error**2)
+    freedom = 2 * float(np.trace(np.linalg.solve(weighed @ basis + prior, weighed @ basis))) - 2
+    unmoved = apart - np.average(apart, axis=0, weights=sure)
+    explains = float((sure[:, None] * (unmoved**2 - left**2)).sum()) / error**2
+    told = replace(drift, coefficients=tuple((float(down), float(right)) for down, right in coefficients))
+    return _Followed(told, explains, freedom)
