@@ -1,6 +1,7 @@
 """Slow, obvious twins of the kernels: one pixel, one point, one sum at a time, in double precision."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
@@ -70,13 +71,20 @@ def texture(residual: npt.NDArray[np.floating], trusted: Mask, size: int, reach:
     return np.array([[between_blocks(busy, size, y, x) for x in range(shape[1])] for y in range(shape[0])])
 
 
-def resample(plane: npt.NDArray[np.floating], known: Mask, down: Floats, right: Floats) -> tuple[Floats, Mask]:
-    rows, columns = plane.shape[0] - 5, plane.shape[1] - 5
-    out, sure = np.empty((rows, columns)), np.empty((rows, columns), np.bool_)
-    for y in range(rows):
-        for x in range(columns):
-            out[y, x] = sum(down[i] * right[j] * float(plane[y + i, x + j]) for i in range(6) for j in range(6))
-            sure[y, x] = all(known[y + i, x + j] for i in (2, 3) for j in (2, 3))
+def resample(
+    plane: npt.NDArray[np.floating], known: Mask, beyond: Callable[[int, int], Floats], shape: tuple[int, int]
+) -> tuple[Floats, Mask]:
+    """Lanczos' interpolation of each pixel by itself, where `beyond` says."""
+    out, sure = np.empty(shape), np.empty(shape, np.bool_)
+    for y, x in np.ndindex(*shape):
+        shift = beyond(y, x)
+        top, left = y + math.floor(shift[0]), x + math.floor(shift[1])
+        down, right = (
+            [np.sinc(i - 2 - part) * np.sinc((i - 2 - part) / 3) for i in range(6)] for part in np.modf(shift)[0]
+        )
+        total = sum(down[i] * right[j] * float(plane[top + i, left + j]) for i in range(6) for j in range(6))
+        out[y, x] = total / (sum(down) * sum(right))
+        sure[y, x] = all(known[top + i, left + j] for i in (2, 3) for j in (2, 3))
     return out, sure
 
 

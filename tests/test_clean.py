@@ -12,6 +12,7 @@ from scipy import ndimage
 from dustwatch.processing import clean as module
 from dustwatch.processing.clean import CleanReport, FrameDirt, RepairParams, clean, dirt_in_frame
 from dustwatch.processing.density import Tone, density_table
+from dustwatch.processing.drift import Drift
 from dustwatch.processing.image import DamagedImage
 from dustwatch.processing.learn import DENSITY_STEP_D, GlassMap
 from dustwatch.processing.observe import observe
@@ -19,7 +20,7 @@ from dustwatch.processing.placement import Placement
 from dustwatch.processing.planes import PlaneFile
 from dustwatch.processing.raster import probe
 from dustwatch.processing.residual import ResidualParams
-from dustwatch.processing.strips import Span, Tile
+from dustwatch.processing.strips import Span, Tile, spans
 
 SHAPE = (230, 300)
 SPOTS = [(40.0, 40.0, 0.6), (100.0, 256.0, 0.3), (128.0, 120.0, 0.05), (190.0, 3.0, 0.4), (60.0, 150.0, 0.8)]
@@ -245,6 +246,28 @@ def test_the_dirt_in_a_frame_is_the_map_moved(tmp_path: Path, offset: tuple[floa
     # The spot at the left edge is only half on the map.
     np.testing.assert_allclose(density[:, 30:], expected[:, 30:], atol=0.005)
     assert (doubt >= 1e-4).all()
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_the_dirt_drifts_with_the_glass(tmp_path: Path, axis: int) -> None:
+    swings = (((0.9, -0.6),) * 5 + ((-0.8, 0.7),) * 5) * 2
+    drift = Drift(axis, 0.0, float(SHAPE[axis]), swings[:15])
+    codes = PlaneFile(tmp_path, *SHAPE, np.dtype(np.int8))
+    lies = FrameDirt(known_glass(tmp_path, dirt()), codes, WITNESS, Placement((5.3, -2.6)), drift)
+    found = dirt_in_frame(lies, Tile(Span(0, SHAPE[0], 0, SHAPE[0]), Span(0, SHAPE[1], 0, SHAPE[1])))
+    assert found is not None
+    y, x = np.indices(SHAPE) - np.reshape((5.3, -2.6), (2, 1, 1))
+    drifts = drift.at((y, x)[axis].ravel()).reshape(*SHAPE, 2)
+    expected = np.zeros(SHAPE)
+    for row, column, peak in SPOTS:
+        apart = (y - drifts[..., 0] - row) ** 2 + (x - drifts[..., 1] - column) ** 2
+        expected += peak * np.exp(-apart / (2 * 2.0**2))
+    np.testing.assert_allclose(found[0][:, 30:], expected[:, 30:], atol=0.005)
+    assert np.abs(expected - dirt((5.3, -2.6)))[:, 30:].max() > 0.1
+    for rows in spans(SHAPE[0], 50, 0):
+        band = dirt_in_frame(lies, Tile(rows, Span(0, SHAPE[1], 0, SHAPE[1])))
+        assert band is not None
+        np.testing.assert_allclose(band[0], found[0][rows.low : rows.high], atol=1e-6)
 
 
 def test_a_frame_without_dirt_has_none(tmp_path: Path) -> None:

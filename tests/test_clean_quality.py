@@ -81,6 +81,13 @@ def cropped(tmp_path_factory: pytest.TempPathFactory) -> Cleaned:
 
 
 @pytest.fixture(scope="module")
+def wobbling(tmp_path_factory: pytest.TempPathFactory) -> Cleaned:
+    """A roll whose carriage wobbles along its travel, which software has laid along the columns."""
+    params = RollParams(frames=FRAMES, wobble_px=0.7, orientations=(6, 8), seed=1, **SMALL)
+    return cleaned(tmp_path_factory.mktemp("wobbling"), params)
+
+
+@pytest.fixture(scope="module")
 def inverted(tmp_path_factory: pytest.TempPathFactory) -> Cleaned:
     """Positives of 8 bit, in which the cores of dense dirt are plain white."""
     tone = Tone(encoding="srgb", dirt="brightens")
@@ -88,7 +95,7 @@ def inverted(tmp_path_factory: pytest.TempPathFactory) -> Cleaned:
     return cleaned(tmp_path_factory.mktemp("inverted"), params)
 
 
-@pytest.mark.parametrize("roll", ["wiped", "interleaved", "cropped", "inverted"])
+@pytest.mark.parametrize("roll", ["wiped", "interleaved", "cropped", "wobbling", "inverted"])
 def test_frames_are_grouped_by_their_glass(roll: str, request: pytest.FixtureRequest) -> None:
     done: Cleaned = request.getfixturevalue(roll)
     assert all(done.glass_ids)
@@ -98,7 +105,8 @@ def test_frames_are_grouped_by_their_glass(roll: str, request: pytest.FixtureReq
 
 
 @pytest.mark.parametrize(
-    ("roll", "floor_db", "treated"), [("wiped", 37.5, 0.85), ("interleaved", 33.0, 0.80), ("cropped", 36.0, 0.85)]
+    ("roll", "floor_db", "treated"),
+    [("wiped", 37.5, 0.85), ("interleaved", 33.0, 0.80), ("cropped", 36.0, 0.85), ("wobbling", 37.5, 0.88)],
 )
 def test_dirt_goes_and_film_stays(roll: str, floor_db: float, treated: float, request: pytest.FixtureRequest) -> None:
     found: Figures = request.getfixturevalue(roll).figures

@@ -12,6 +12,7 @@ from scipy import ndimage
 from dustwatch.processing import learn as module
 from dustwatch.processing.cells import CELL_PX, Patch
 from dustwatch.processing.density import Tone
+from dustwatch.processing.drift import Drift
 from dustwatch.processing.learn import (
     DENSITY_STEP_D,
     MOST_FRAMES,
@@ -27,7 +28,7 @@ from dustwatch.processing.particles import LifeParams
 from dustwatch.processing.placement import Placement
 from dustwatch.processing.planes import PlaneFile
 from dustwatch.processing.raster import probe
-from dustwatch.processing.residual import ResidualParams, decode
+from dustwatch.processing.residual import EXACTLY, ResidualParams, decode, encode
 from dustwatch.processing.scenes import landscape
 from dustwatch.processing.simulate import Roll, RollParams, SimulatedFrame
 from dustwatch.processing.strips import tiles
@@ -237,3 +238,27 @@ def test_between_pixels_a_frame_is_interpolated(tmp_path: Path) -> None:
     spot = (slice(44, 53), slice(28, 37))
     expected = ndimage.shift(whole_px, (0, -0.5), order=5)
     np.testing.assert_allclose(half_px[spot], expected[spot], atol=0.006)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_frame_that_drifts_is_bent_straight_and_without_seams(tmp_path: Path, axis: int) -> None:
+    """A picture that is a straight line at any place, so what was seen can be told wherever it was taken from."""
+    slope, size = np.array([0.004, 0.003]), (96, 128)
+    codes = PlaneFile(tmp_path / "codes", *size, np.dtype(np.int8))
+    codes.create()
+    line = np.moveaxis(np.indices(size), 0, 2) @ slope - 0.35
+    codes.write(0, 0, encode(line.astype(np.float32), np.full(size, EXACTLY), np.zeros_like(line, np.float32), 0))
+    coefficients = np.random.default_rng(1).normal(0, 1.5, (15, 2))
+    drift = Drift(axis, 0.0, float(size[axis]), tuple(map(tuple, coefficients.tolist())))
+    one = Witness(codes, Placement((0.3, -0.6)), 0, drift=drift)
+    (tile,) = tiles(*size, size=128, halo=0)
+    found, sure = align(one, tile, (2, 3))
+    places = np.moveaxis(np.indices(size), 0, 2) + np.array([2, 3])
+    drifts = drift.at(places[..., axis].ravel()).reshape(*size, 2)
+    expected = (places + np.array([0.3, -0.6]) + drifts) @ slope - 0.35
+    inner = np.s_[12:-12, 12:-12]
+    assert sure[inner].all()
+    np.testing.assert_allclose(found[inner], expected[inner], atol=0.01)
+    for part in tiles(*size, size=40, halo=0):
+        window = slice(part.rows.low, part.rows.high), slice(part.columns.low, part.columns.high)
+        np.testing.assert_allclose(align(one, part, (2, 3))[0], found[window], atol=1e-6)

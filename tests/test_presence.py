@@ -16,6 +16,7 @@ from dustwatch.processing import learn as learn_module
 from dustwatch.processing.cells import CELL_PX, Patch
 from dustwatch.processing.clean import FrameDirt, RepairParams, clean
 from dustwatch.processing.density import Tone
+from dustwatch.processing.drift import STEADY
 from dustwatch.processing.figures import Figures, figures
 from dustwatch.processing.image import ImageInfo
 from dustwatch.processing.learn import DENSITY_STEP_D, GlassMap, LearnParams, Witness, learn
@@ -89,7 +90,7 @@ def looked_for(
     threads: int = 2,
 ) -> GlassMap:
     destination = codes.path.with_name(codes.path.name + "-lives")
-    return present(glass, last, codes, Placement(offset), gap, ResidualParams(), params, destination, threads)
+    return present(glass, last, codes, Placement(offset), STEADY, gap, ResidualParams(), params, destination, threads)
 
 
 def whole(plane: PlaneFile) -> np.ndarray:

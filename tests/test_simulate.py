@@ -80,6 +80,35 @@ def test_offsets_move_the_glass_and_nothing_else() -> None:
         assert np.abs(frame.glass - expected)[inner].mean() < max(0.2 * unmoved, 1e-3)
 
 
+def test_a_wobbling_carriage_bends_the_glass_along_its_travel_about_the_same_mean() -> None:
+    params = replace(SMALL, turnover=0.0, height=480, particles=90)
+    plain, wobbling = roll(params), roll(replace(params, wobble_px=0.8))
+    swings = []
+    for index in range(3):
+        still, bent = plain.frame(index), wobbling.frame(index)
+        np.testing.assert_array_equal(still.film, bent.film)
+        np.testing.assert_array_equal(still.specks, bent.specks)
+        assert still.offset_px == bent.offset_px
+        assert bent.glass.sum() == pytest.approx(still.glass.sum(), rel=0.02)
+        moved = [shift_between(*strips) for strips in zip(bands(still.glass), bands(bent.glass), strict=True)]
+        swings.append([down for down, _ in moved])
+        assert np.ptp(swings[-1]) > 0.5
+        assert np.abs(moved).max() < 1.7
+        assert np.abs(np.mean(moved, axis=0)).max() < 0.35
+    assert np.abs(np.subtract(swings[0], swings[1])).max() > 0.3
+    assert np.abs(np.subtract(swings[1], swings[2])).max() > 0.3
+
+
+def bands(plane: np.ndarray) -> list[np.ndarray]:
+    return np.array_split(plane, 12)
+
+
+def shift_between(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """By how much the second is moved against the first, (rows, columns): least squares on the slopes."""
+    slopes = np.stack([slope.ravel() for slope in np.gradient((first + second) / 2)], axis=1)
+    return -np.linalg.lstsq(slopes, (second - first).ravel(), rcond=None)[0]
+
+
 def test_without_jitter_the_glass_stays_and_film_specks_do_not() -> None:
     still = roll(replace(SMALL, jitter_px=0.0, turnover=0.0))
     first, second = still.frame(0), still.frame(1)

@@ -1,11 +1,13 @@
 """What is kept comes back as it was, is whole or not there, and goes when it is no longer needed."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from dustwatch.daemon.store import Store
+from dustwatch.processing.drift import Drift, Wobble
 from dustwatch.processing.learn import GlassMap
 from dustwatch.processing.observe import Observation
 from dustwatch.processing.planes import PlaneFile
@@ -62,6 +64,18 @@ def test_a_map_comes_back_as_it_was_also_after_a_restart(tmp_path: Path) -> None
     assert made.dirty_px == 7
     np.testing.assert_array_equal(made.lives.read(0, 40, 0, 50), np.arange(2000).reshape(40, 50))
     assert Store(tmp_path).map("b" * 64) is None
+
+
+def test_so_does_how_its_frames_drift(tmp_path: Path) -> None:
+    drifts = tuple(Drift(1, -3.0, 47.5, tuple(map(tuple, RNG.normal(0, 1, (15, 2)).tolist()))) for _ in range(2))
+    known = Wobble(RNG.normal(0, 1, (7, 3)).astype(np.float32), drifts)
+    Store(tmp_path).make_map(SHA, lambda folder: replace(a_map(folder), wobble=known))
+    kept = Store(tmp_path).map(SHA)
+    assert kept is not None
+    assert kept.wobble is not None
+    assert kept.wobble.drifts == drifts
+    assert kept.wobble.points.dtype == np.float32
+    np.testing.assert_array_equal(kept.wobble.points, known.points)
 
 
 def test_a_map_whose_learning_was_broken_off_is_not_there(tmp_path: Path) -> None:
