@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from dataclasses import astuple
+from dataclasses import asdict
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -137,14 +137,17 @@ def _open(place: Path) -> GlassMap:
 
 
 def _told(wobble: Wobble | None) -> dict[str, Any] | None:
-    return wobble and {"points": wobble.points.tolist(), "drifts": [astuple(drift) for drift in wobble.drifts]}
+    if wobble is None:
+        return None
+    return {"points": wobble.points.tolist(), "drifts": [asdict(drift) for drift in wobble.drifts]}
 
 
 def _wobble(told: dict[str, Any] | None) -> Wobble | None:
     if told is None:
         return None
-    drifts = (Drift(*where, tuple(map(tuple, coefficients))) for *where, coefficients in told["drifts"])
-    return Wobble(np.array(told["points"], np.float32), tuple(drifts))
+    for drift in told["drifts"]:
+        drift["coefficients"] = tuple(map(tuple, drift["coefficients"]))
+    return Wobble(np.array(told["points"], np.float32), tuple(Drift(**drift) for drift in told["drifts"]))
 
 
 def _sync(file: Path) -> None:

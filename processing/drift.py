@@ -55,11 +55,11 @@ class Drift:
     stop: float
     coefficients: tuple[tuple[float, float], ...] = ((0.0, 0.0),) * _COUNT
 
-    def at(self, places: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    def at(self, places: npt.NDArray[np.floating | np.integer]) -> npt.NDArray[np.float64]:
         """The drift (n, 2) at these rows of the glass, or columns."""
         return self.basis(places) @ np.array(self.coefficients)
 
-    def basis(self, places: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
+    def basis(self, places: npt.NDArray[np.floating | np.integer]) -> npt.NDArray[np.float64]:
         """What each coefficient adds (n, coefficients) at these rows, or columns."""
         piece = (self.stop - self.start) / _PIECES
         knots = self.start + piece * np.arange(-_DEGREE, _COUNT + 1)
