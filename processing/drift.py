@@ -57,15 +57,18 @@ class Drift:
 
     def at(self, places: npt.NDArray[np.floating | np.integer]) -> npt.NDArray[np.float64]:
         """The drift (n, 2) at these rows of the glass, or columns."""
-        return self.basis(places) @ np.array(self.coefficients)
+        return self._spline(np.array(self.coefficients), places)
 
     def basis(self, places: npt.NDArray[np.floating | np.integer]) -> npt.NDArray[np.float64]:
         """What each coefficient adds (n, coefficients) at these rows, or columns."""
-        piece = (self.stop - self.start) / _PIECES
-        knots = self.start + piece * np.arange(-_DEGREE, _COUNT + 1)
+        return self._spline(np.eye(_COUNT), places)
+
+    def _spline(
+        self, coefficients: npt.NDArray[np.float64], places: npt.NDArray[np.floating | np.integer]
+    ) -> npt.NDArray[np.float64]:
+        knots = self.start + (self.stop - self.start) / _PIECES * np.arange(-_DEGREE, _COUNT + 1)
         within = np.clip(places.astype(np.float64), self.start, self.stop)
-        weights: npt.NDArray[np.float64] = BSpline(knots, np.eye(_COUNT), _DEGREE)(within)
-        return weights
+        return np.asarray(BSpline(knots, coefficients, _DEGREE)(within), np.float64)
 
 
 STEADY = Drift(0, 0.0, 1.0)
@@ -103,7 +106,7 @@ def wobble(
     patch: Patch,
     params: MatchParams,
 ) -> Wobble | None:
-    """How the carriage wobbled under frames on a patch of glass, each with its offset; None if not that one could tell.
+    """How the carriage wobbled under frames on a patch of glass, each with its offset; None unless they tell so.
 
     `scenes` and `bare` are as in `landmarks`.
     """
