@@ -32,8 +32,11 @@ _REACH_PX, _BEND_PX = 1.0, 0.6
 _RADII_PX = (3.0, 2.0, 1.0, 1.0)
 """How far from where it ought to be a point is looked for, the better that is known the closer."""
 
-_FIRST_ERROR_PX, _LEAST_ERROR_PX = 0.3, 0.1
-"""Of a point along each axis, before the points have told it, and what it is at least."""
+_FIRST_ERROR_PX, _LEAST_ERROR_PX, _CLEAR = 1.0, 0.3, 10.0
+"""Error along each axis of a point that stands out by one texture, before the points have told it, and the least.
+
+What stands out more lies so many times as surely where it seems to, up to a limit.
+"""
 
 _ROUNDS = 6
 _FEWEST = 30
@@ -156,30 +159,33 @@ def _followed(
     order = np.lexsort((straight[:, 1], straight[:, 0]))
     pairs = coincide(points, straight[order], offset, radius_px)
     ought = points[pairs[:, 0]].astype(np.float64)
-    apart = frame.dark[order][pairs[:, 1], :2] - ought[:, :2] - offset
-    return _fitted(ought[:, drift.axis], apart, drift)
+    seen = frame.dark[order][pairs[:, 1]]
+    return _fitted(ought[:, drift.axis], seen[:, :2] - ought[:, :2] - offset, seen[:, 2:], drift)
 
 
-def _fitted(places: npt.NDArray[np.float64], apart: npt.NDArray[np.float64], drift: Drift) -> _Followed:
+def _fitted(
+    places: npt.NDArray[np.float64], apart: npt.NDArray[np.float64], contrast: npt.NDArray[np.float32], drift: Drift
+) -> _Followed:
     """The drift that explains how far `apart` (n, 2) points are at some places, of which chance has brought a few.
 
-    Bayes' estimate, with outliers given little weight. Drifts as it is known where too few points tell.
+    `contrast` (n, 1) is that of the points. Bayes' estimate, with outliers given little weight. Drifts as it is known
+    where too few points tell.
     """
-    basis = drift.basis(places)
-    bends = np.diff(np.eye(_COUNT), 2, axis=0)
-    prior = bends.T @ bends / _BEND_PX**2 + np.eye(_COUNT) / _REACH_PX**2
-    sure, error = np.ones(len(apart)), _FIRST_ERROR_PX
     if len(apart) < _FEWEST:
         return _Followed(drift, 0.0, 0.0)
+    basis, clear = drift.basis(places), np.minimum(contrast, _CLEAR).astype(np.float64)
+    bends = np.diff(np.eye(_COUNT), 2, axis=0)
+    prior = bends.T @ bends / _BEND_PX**2 + np.eye(_COUNT) / _REACH_PX**2
+    weights = (clear / _FIRST_ERROR_PX) ** 2
     for _ in range(_ROUNDS):
-        weighed = basis.T * (sure / error**2)
+        weighed = (basis * weights).T
         coefficients = np.linalg.solve(weighed @ basis + prior, weighed @ apart)
         left = apart - basis @ coefficients
-        error = max(1.4826 * float(np.median(np.abs(left))), _LEAST_ERROR_PX)
-        sure = (1 + (left**2).sum(axis=1) / (3 * error) ** 2) ** -2
-    weighed = basis.T * (sure / error**2)
+        error = max(1.4826 * float(np.median(np.abs(left * clear))), _LEAST_ERROR_PX) / clear
+        weights = (1 + (left**2).sum(axis=1, keepdims=True) / (3 * error) ** 2) ** -2 / error**2
+    weighed = (basis * weights).T
     freedom = 2 * float(np.trace(np.linalg.solve(weighed @ basis + prior, weighed @ basis))) - 2
-    unmoved = apart - np.average(apart, axis=0, weights=sure)
-    explains = float((sure[:, None] * (unmoved**2 - left**2)).sum()) / error**2
+    unmoved = apart - (weights * apart).sum(axis=0) / weights.sum()
+    explains = float((weights * (unmoved**2 - left**2)).sum())
     told = replace(drift, coefficients=tuple((float(down), float(right)) for down, right in coefficients))
     return _Followed(told, explains, freedom)
