@@ -41,7 +41,7 @@ What stands out more lies so many times as surely where it seems to, up to a lim
 _ROUNDS = 6
 _FEWEST = 30
 
-_SURE = 4.0
+_SURE = 6.0
 """Drifts are believed if they explain so many times what they would without any wobble."""
 
 
