@@ -34,6 +34,9 @@ FILM_GAMMA = 0.62
 _LAMP = np.float32(0.9)
 """What the lamp gives without film, in the middle, as a share of full scale."""
 
+_VEIL_PX = 4.0
+_UNSHARP_PX = 1.0
+
 
 @dataclass(frozen=True, slots=True)
 class RollParams:
@@ -44,6 +47,9 @@ class RollParams:
     the frames in turn. `scene_repeats` frames in a row show the same picture; `fixtures` stay in every frame. Software
     cuts up to `crop_px` off each edge of each frame, and leaves it in one of `orientations` (1 to 8, as in EXIF). While
     the carriage travels down the rows, the offset swings by up to `wobble_px` along them and half as much across.
+
+    `scatter` is how much of the light that dirt on the glass would take from the lamp comes back as a veil over it and
+    around it, as a share; `sharpen` the strength of an unsharp mask that the scanner applies to the light.
     """
 
     frames: int = 24
@@ -60,6 +66,8 @@ class RollParams:
     scale: float = 1.0
     grain_d: float = 0.012
     noise: float = 0.0075
+    scatter: float = 0.0
+    sharpen: float = 0.0
     scene_repeats: int = 1
     fixtures: tuple[Fixture, ...] = ()
     crop_px: int = 0
@@ -81,8 +89,8 @@ class Particle:
 class SimulatedFrame:
     """One scan and the truth about it.
 
-    `scan` (rows, columns, 3) stored values; `film` the same picture without any dirt and without sensor noise, as
-    linear transmittance 0..1; `glass` and `specks` (rows, columns) the densities of the dirt on the glass and on the
+    `scan` (rows, columns, 3) stored values; `film` the same picture, sharpened like it, without any dirt and without
+    sensor noise, as linear transmittance 0..1; `glass` and `specks` (rows, columns) the densities of the dirt on the glass and on the
     film; `glass_id` tells patches and wipes of the glass apart. Once turned as `orientation` says, the frame shows the
     glass at its true `offset_px` (rows, columns); where the carriage wobbles, that is the mean.
     """
@@ -138,9 +146,13 @@ class Roll:
         if p.wobble_px:
             glass = _wobbling(glass, p.wobble_px, np.random.default_rng((p.seed, 6, index)))
         seen = film * np.power(10.0, -(glass + specks), dtype=np.float32)[..., None]
+        if p.scatter:
+            seen += _veil(glass, p)[..., None]
         if "holder edge" in p.fixtures:
             seen[-_HOLDER_PX:] = 1e-4
         noisy = seen + rng.standard_normal(seen.shape, dtype=np.float32) * p.noise * np.sqrt(seen)
+        if p.sharpen:
+            noisy, film = (_sharpened(light, p.sharpen) for light in (noisy, film))
         values = np.rint(stored(as_seen(noisy, p.tone), p.tone) * p.maximum)
         scan: Scan = values.astype(np.uint8) if p.maximum == 255 else values.astype(np.uint16)
         return _as_saved(SimulatedFrame(scan, film, glass, specks, offset, self._glass_id(index)), index, p)
@@ -177,6 +189,18 @@ def _negative(scene: Planes, rng: np.random.Generator, p: RollParams) -> Planes:
     grain = ndimage.gaussian_filter(rng.standard_normal(scene.shape, dtype=np.float32), (0.6, 0.6, 0))
     grain *= p.grain_d / grain.std()
     return np.power(10.0, -np.maximum(density + grain, 0.02), dtype=np.float32)
+
+
+def _veil(glass: Plane, p: RollParams) -> Plane:
+    """The light of the lamp that the dirt scatters into its own place and around it, as a share of full scale."""
+    taken = 1 - np.power(10.0, -glass, dtype=np.float32)
+    return np.asarray(_LAMP * np.float32(p.scatter) * ndimage.gaussian_filter(taken, _VEIL_PX * p.scale), np.float32)
+
+
+def _sharpened(light: Planes, strength: float) -> Planes:
+    """An unsharp mask, as it is in the firmware of scanners; light does not become negative by it."""
+    blurred = ndimage.gaussian_filter(light, (_UNSHARP_PX, _UNSHARP_PX, 0))
+    return np.maximum(light + np.float32(strength) * (light - blurred), np.float32(1e-4))
 
 
 def as_seen(transmittance: Planes, tone: Tone) -> npt.NDArray[np.float64]:
