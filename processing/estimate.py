@@ -4,6 +4,9 @@ How dense a particle is and in which frames it lies on the glass depend on each 
 mean over frames is robust: it is weighted by the inverse of each frame's own disagreement with the others, place by
 place, so frames whose film is smooth at a place decide there (iteratively re-weighted least squares with Cauchy-like
 weights; Holland and Welsch, *Robust regression using iteratively reweighted least-squares*, 1977).
+
+Where frames disagree by more than their fills are wrong by, what is missing goes with the film: dirt scatters light,
+scanners sharpen. No density holds for all frames there, however many there are, and the doubt says so.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
-from .particles import LifeParams, Samples, accepted, amplitude, lives, odds
+from .particles import FILL_ERROR, LifeParams, Samples, accepted, amplitude, lives, odds
 from .smooth import smooth
 from .spots import TOUCHING, peaks
 
@@ -33,6 +36,10 @@ _CORE = 4.0
 _RIM = 4.0
 _FAINT_D = 0.03
 """What is fainter than this must be `_RIM` times its doubt, lest noise widen a particle; else once is enough."""
+
+_NOISE_PX = 1.0
+_USUAL = 2.0
+"""Fills may be wrong by this many times what is expected of them, in the mean square."""
 
 Number = TypeVar("Number", bound=np.generic)
 
@@ -103,6 +110,7 @@ def estimate(look: SecondLook, guess: Values, params: LifeParams) -> Dirt | None
     dirty = there[:, label] & _standing_out(density, doubt, look.mask)
     if not dirty.any():
         return None
+    doubt = np.hypot(doubt, _disagreement(look.missing - density, deviation, there[:, label] & look.seen, look.mask))
     # What is not well known is worth less: the estimate that has the least expected error.
     density *= density**2 / (density**2 + 2 * doubt**2)
     bits = (dirty.astype(np.uint32) << np.arange(len(dirty), dtype=np.uint32)[:, None]).sum(axis=0, dtype=np.uint32)
@@ -135,6 +143,27 @@ def _robust_mean(
         total = weight.sum(axis=0)
         mean = (weight * missing).sum(axis=0) / total
     return mean.astype(np.float32), (1 / np.sqrt(total)).astype(np.float32)
+
+
+def _disagreement(off: Samples, deviation: Samples, usable: Mask, mask: Mask) -> Values:
+    """By how much frames disagree about the density beyond what their fills explain: a standard deviation, (pixels).
+
+    `off` is what is missing in the frames that are `usable` less the density, all three (frames, pixels). The noise of
+    single pixels is no matter, and the frame that disagrees most is left out: an edge of its film may pass there.
+    """
+    explained = np.float32(FILL_ERROR) * deviation**2
+    smooth = np.stack([_smoothed(one, mask, _NOISE_PX) for one in off * usable])
+    ratio = smooth**2 / explained
+    others = np.maximum(usable.sum(axis=0) - 1, 1)
+    surplus = np.maximum((ratio.sum(axis=0) - ratio.max(axis=0)) / others - _USUAL, 0)
+    # The mean of what is explained, in which frames weigh as in that of the ratios.
+    typical = usable.sum(axis=0) / np.maximum((usable / explained).sum(axis=0), np.float32(1e-6))
+    return np.sqrt(_smoothed((surplus * typical).astype(np.float32), mask, _NOISE_PX))
+
+
+def _smoothed(values: Values, mask: Mask, sigma_px: float) -> Values:
+    smooth: Values = ndimage.gaussian_filter(_scatter(values, mask), sigma_px)[mask]
+    return smooth
 
 
 def _standing_out(density: Values, doubt: Values, mask: Mask) -> Mask:

@@ -107,3 +107,30 @@ def test_parts_that_touch_are_particles_of_their_own() -> None:
     label, count = replace(shown, parts=parts).particles
     assert count == 2
     np.testing.assert_array_equal(label + 1, parts[shown.mask])
+
+
+def test_the_doubt_grows_where_what_is_missing_goes_with_the_film() -> None:
+    """As it does where dirt scatters light: little of it is missing in frames whose film is dense."""
+    density = blob(0.3)
+    shown = look(density, np.ones(FRAMES))
+    scattered = replace(shown, missing=shown.missing - 0.1 * density[shown.mask] * np.linspace(-4, 4, FRAMES)[:, None])
+    plain, doubtful = (estimate(one, density[one.mask], LifeParams()) for one in (shown, scattered))
+    assert plain is not None
+    assert doubtful is not None
+    core = density > 0.2
+    assert doubtful.doubt[core].min() > 4 * plain.doubt[core].max()
+    assert np.median(doubtful.doubt[core]) == pytest.approx(0.1 * 0.27 * np.linspace(-4, 4, FRAMES).std(), rel=0.5)
+
+
+def test_one_frame_that_disagrees_casts_no_doubt() -> None:
+    density = blob(0.3)
+    shown = look(density, np.ones(FRAMES))
+    edge = shown.missing.copy()
+    edge[2] += 0.4
+    plain, other = (
+        estimate(replace(shown, missing=one), density[shown.mask], LifeParams()) for one in (edge, shown.missing)
+    )
+    assert plain is not None
+    assert other is not None
+    core = density > 0.04
+    np.testing.assert_allclose(other.doubt[core], plain.doubt[core], rtol=0.3)
