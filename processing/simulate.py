@@ -90,9 +90,10 @@ class SimulatedFrame:
     """One scan and the truth about it.
 
     `scan` (rows, columns, 3) stored values; `film` the same picture, sharpened like it, without any dirt and without
-    sensor noise, as linear transmittance 0..1; `glass` and `specks` (rows, columns) the densities of the dirt on the glass and on the
-    film; `glass_id` tells patches and wipes of the glass apart. Once turned as `orientation` says, the frame shows the
-    glass at its true `offset_px` (rows, columns); where the carriage wobbles, that is the mean.
+    sensor noise, as linear transmittance 0..1; `glass` and `specks` (rows, columns) the densities of the dirt on the
+    glass and on the film, before light is scattered and the scan sharpened; `glass_id` tells patches and wipes of the
+    glass apart. Once turned as `orientation` says, the frame shows the glass at its true `offset_px` (rows, columns);
+    where the carriage wobbles, that is the mean.
     """
 
     scan: Scan

@@ -190,3 +190,30 @@ def test_without_film_the_lamp_shows_the_glass_as_it_is_at_that_frame() -> None:
     assert bare.glass.sum() == pytest.approx(frame.glass.sum(), rel=0.02)
     assert 0.7 < bare.film.min() < bare.film.max() < 0.95
     assert np.abs(np.diff(bare.film, axis=1)).max() < 0.01
+
+
+def test_scattered_light_lies_over_the_dirt_and_around_it() -> None:
+    params = replace(SMALL, noise=0.0)
+    plain, veiled = (roll(replace(params, scatter=scatter)).frame(3) for scatter in (0.0, 0.02))
+    np.testing.assert_array_equal(veiled.glass, plain.glass)
+    np.testing.assert_array_equal(veiled.film, plain.film)
+    more = (veiled.scan.astype(np.int64) - plain.scan).min(axis=2) / 65535
+    assert more.min() > -1e-4
+    assert 0.002 < more[plain.glass > 0.3].mean() < 0.02
+    beside = (plain.glass < 0.001) & ndimage.binary_dilation(plain.glass > 0.3, iterations=6)
+    assert more[beside].mean() > 1e-4
+    far = ~ndimage.binary_dilation(plain.glass > 0.001, iterations=24)
+    assert not more[far].any()
+
+
+def test_a_sharpening_scanner_puts_bright_rings_around_dark_cores() -> None:
+    params = replace(SMALL, noise=0.0, grain_d=1e-9, specks=0)
+    plain, sharp = (roll(replace(params, sharpen=strength)).frame(3) for strength in (0.0, 0.7))
+    np.testing.assert_array_equal(sharp.glass, plain.glass)
+    shows = -np.log10(sharp.scan / 65535 / sharp.film).mean(axis=2)
+    core = plain.glass > 0.5
+    assert shows[core].mean() > plain.glass[core].mean() + 0.02
+    ring = (plain.glass < 0.02) & ndimage.binary_dilation(core, iterations=8)
+    assert shows[ring].min() < -0.008
+    far = ~ndimage.binary_dilation(plain.glass > 0, iterations=8)
+    assert np.abs(shows[far]).max() < 1e-3
