@@ -12,6 +12,7 @@ from dustwatch.processing.simulate import Roll, RollParams, SimulatedFrame
 from tests.bench.masks import DIRT, PURE, THRESHOLDS, best_threshold, f1, f1_curve, labels
 from tests.bench.quality import FULL, INVERTED, any_roll
 from tests.bench.rolls import Scanned, pixels, true_groups
+from tests.bench.sizes import diameters
 
 ROOT = Path(__file__).parent.parent
 
@@ -108,3 +109,14 @@ def test_scans_of_positives_have_been_jpegs(tmp_path: Path) -> None:
         assert (frame.scan == pixels(file)).all()
         assert (frame.scan != roll.frame(index).scan).any()
         assert (scanned.read(index).scan == frame.scan).all()
+
+
+def test_the_size_of_a_particle_is_the_diameter_of_a_disc_of_its_area() -> None:
+    glass = np.zeros((40, 60), np.float32)
+    y, x = np.mgrid[:40, :60]
+    glass[np.hypot(y - 20, x - 20) < 10] = 0.3
+    glass[30, 50:54] = 0.3
+    size = diameters(glass)
+    assert size[20, 20] == pytest.approx(20, rel=0.05)
+    assert size[30, 51] == pytest.approx(np.sqrt(16 / np.pi))
+    assert not size[glass == 0].any()
