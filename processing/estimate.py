@@ -152,18 +152,17 @@ def _disagreement(off: Samples, deviation: Samples, usable: Mask, mask: Mask) ->
     single pixels is no matter, and the frame that disagrees most is left out: an edge of its film may pass there.
     """
     explained = np.float32(FILL_ERROR) * deviation**2
-    smooth = np.stack([_smoothed(one, mask, _NOISE_PX) for one in off * usable])
-    ratio = smooth**2 / explained
+    ratio = np.stack([_smoothed(one, mask) for one in off * usable]) ** 2 / explained
     others = np.maximum(usable.sum(axis=0) - 1, 1)
     surplus = np.maximum((ratio.sum(axis=0) - ratio.max(axis=0)) / others - _USUAL, 0)
     # The mean of what is explained, in which frames weigh as in that of the ratios.
     typical = usable.sum(axis=0) / np.maximum((usable / explained).sum(axis=0), np.float32(1e-6))
-    return np.sqrt(_smoothed((surplus * typical).astype(np.float32), mask, _NOISE_PX))
+    return np.sqrt(_smoothed((surplus * typical).astype(np.float32), mask))
 
 
-def _smoothed(values: Values, mask: Mask, sigma_px: float) -> Values:
-    smooth: Values = ndimage.gaussian_filter(_scatter(values, mask), sigma_px)[mask]
-    return smooth
+def _smoothed(values: Values, mask: Mask) -> Values:
+    plane: Values = smooth(_scatter(values, mask), _NOISE_PX)[mask]
+    return plane
 
 
 def _standing_out(density: Values, doubt: Values, mask: Mask) -> Mask:
@@ -171,7 +170,7 @@ def _standing_out(density: Values, doubt: Values, mask: Mask) -> Mask:
 
     They darken, and hang together with a core.
     """
-    level, spread = (smooth(_scatter(values, mask), 1.0) for values in (density, doubt))
+    level, spread = (smooth(_scatter(values, mask), _NOISE_PX) for values in (density, doubt))
     rim = mask & (_scatter(density, mask) > _LEAST_D) & (level > np.clip(_FAINT_D, spread, _RIM * spread))
     labels, count = ndimage.label(rim)
     cores = np.zeros(count + 1, np.bool_)

@@ -33,7 +33,7 @@ def fill(planes: Values, hole: Mask) -> Values:
     any edge is spanned by 0.
     """
     numbers = np.full(hole.shape, -1, np.int32)
-    count = np.count_nonzero(hole)
+    count = int(np.count_nonzero(hole))
     numbers[hole] = np.arange(count)
     beside = _neighbours(numbers, count)
     edge = numbers >= count
