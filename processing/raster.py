@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 import pyvips
 
-from . import jpeg, png, tiff
+from . import jpeg, png, tiff, tiff_directory
 from .image import (
     PIECE_BYTES,
     Band,
@@ -77,7 +77,7 @@ def probe(path: Path) -> ImageInfo:
         head = file.read(len(png.SIGNATURE))
     if not head:
         raise DamagedImage("it is empty (0 bytes); copy or scan it again")
-    if head[:4] in tiff.SIGNATURES:
+    if head[:4] in tiff_directory.SIGNATURES:
         return tiff.probe(path)
     if head == png.SIGNATURE:
         return png.probe(path)

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from dustwatch.processing import tiff
+from dustwatch.processing import tiff, tiff_directory, tiff_layout
 from dustwatch.processing.raster import (
     Band,
     DamagedImage,
@@ -346,8 +346,8 @@ def test_a_large_deflate_strip_is_streamed(tmp_path: Path, monkeypatch: pytest.M
     before = picture(200, 90, 3, "uint16")
     write(path, before, compression="deflate", predictor=True, rowsperstrip=150)
     with_directory_last(path)
-    monkeypatch.setattr(tiff, "STREAMED_BYTES", 10_000)
-    monkeypatch.setattr("dustwatch.processing.tiff.PIECE_BYTES", 5_000)
+    monkeypatch.setattr(tiff_layout, "STREAMED_BYTES", 10_000)
+    monkeypatch.setattr("dustwatch.processing.tiff_segment.PIECE_BYTES", 5_000)
     np.testing.assert_array_equal(read_all(probe(path)), before)
     out = check(path, rows_changed(before, [160]), before)
     assert strips(out)[0] == strips(path)[0]
@@ -429,7 +429,7 @@ def set_value(path: Path, code: int, value: int, number: int = 0) -> None:
 def test_an_unknown_predictor_and_a_huge_lzw_strip_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "in.tif"
     write(path, np.zeros((32, 32, 3), "uint8"), compression="lzw", predictor=True)
-    monkeypatch.setattr(tiff, "LZW_STRIP_LIMIT", 1000)
+    monkeypatch.setattr(tiff_layout, "HELD_LIMIT", 1000)
     with pytest.raises(UnsupportedImage, match="LZW strips are larger"):
         probe(path)
     set_value(path, 317, 3)
