@@ -90,10 +90,8 @@ BAD = {
     "cmyk.tif": ("CMYK", "save it as"),
     "cmyk.jpg": ("CMYK", "save it as"),
     "float.tif": ("floating point", "save it as"),
-    "tiles.tif": ("tiles", "save it as"),
-    "planar.tif": ("planar", "save it as"),
-    "zstd.tif": ("zstd", "save it as"),
-    "big.tif": ("BigTIFF", "save it as"),
+    "packbits.tif": ("PackBits", "save it as"),
+    "big.tif": ("cut short", "scan it again"),
     "loop.tif": ("link that leads to no file", "remove it"),
     "link.tif": ("link", "give"),
     "dangling.tif": ("link that leads to no file", "remove it"),
@@ -136,10 +134,9 @@ def write_bad(scans: Path, good: Path) -> None:
     for suffix in ("tif", "jpg"):
         picture.convert("CMYK").save(scans / f"cmyk.{suffix}")
     write_tiff(scans / "float.tif", scan.astype(np.float32))
-    write_tiff(scans / "tiles.tif", scan, tile=(64, 64))
-    write_tiff(scans / "planar.tif", np.moveaxis(scan, 2, 0).copy(), planarconfig="separate")
-    write_tiff(scans / "zstd.tif", scan, compression="zstd")
-    tifffile.imwrite(scans / "big.tif", scan, bigtiff=True, photometric="rgb", metadata=None)
+    write_tiff(scans / "packbits.tif", small, compression="packbits")
+    write_tiff(scans / "big.tif", scan, bigtiff=True)
+    os.truncate(scans / "big.tif", 10_000)
     (scans / "loop.tif").symlink_to("loop.tif")
     (scans / "link.tif").symlink_to(good)
     (scans / "dangling.tif").symlink_to("nowhere.tif")

@@ -36,7 +36,7 @@ XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><!-- evening --></x:xmpmeta>'
 IPTC = bytes([0x1C, 2, 120, 0, 7]) + b"Holiday"
 EXIF = struct.pack("<HHHII", 1, 0x8827, 3, 1, 400) + bytes(4)  # a directory of one tag: the film's speed
 BYTE, ASCII, SHORT, LONG, UNDEFINED = 1, 2, 3, 4, 7
-STRIP_OFFSETS, STRIP_BYTE_COUNTS, EXIF_DIRECTORY = 273, 279, 34665
+STRIP_OFFSETS, STRIP_BYTE_COUNTS, TILE_OFFSETS, TILE_BYTE_COUNTS, EXIF_DIRECTORY = 273, 279, 324, 325, 34665
 TAGS = [
     (271, ASCII, 0, "Nikon", True),
     (272, ASCII, 0, "LS-5000", True),
@@ -53,6 +53,9 @@ NEGATIVES = [
     "pages.tif",
     "big-endian.tif",
     "grey.tif",
+    "tiles.tif",
+    "planes.tif",
+    "big-planes-in-tiles.tif",
     "chunks.png",
     "grey.png",
 ]
@@ -71,7 +74,7 @@ def negatives(tmp_path_factory: pytest.TempPathFactory) -> Folders:
     scans = work / "scans"
     scans.mkdir()
     frames = [frame.scan for frame in simulate(RollParams(frames=len(NEGATIVES), seed=8, **SMALL))]
-    tagged, infrared, pages, big_endian, grey, chunks, grey_png = frames
+    tagged, infrared, pages, big_endian, grey, tiles, planes, planes_in_tiles, chunks, grey_png = frames
     write_tagged(scans / "tagged.tif", tagged)
     seen_by_infrared = np.random.default_rng(1).integers(0, 65535, (*infrared.shape[:2], 1), np.uint16)
     rgbi = np.concatenate([infrared, seen_by_infrared], axis=2)
@@ -81,6 +84,11 @@ def negatives(tmp_path_factory: pytest.TempPathFactory) -> Folders:
         file.write(pages[::8, ::8], photometric="rgb", metadata=None, subfiletype=1, description="small")
     write_tiff(scans / "big-endian.tif", big_endian, byteorder=">", rowsperstrip=7)
     write_tiff(scans / "grey.tif", grey[..., 1], compression="zlib", predictor=True, rowsperstrip=50)
+    write_tagged(scans / "tiles.tif", tiles, tile=(64, 96), compression="zstd")
+    planar = [np.moveaxis(scan, 2, 0).copy() for scan in (planes, planes_in_tiles)]
+    write_tagged(scans / "planes.tif", planar[0], planarconfig="separate", compression="lzw", predictor=False)
+    big = {"bigtiff": True, "byteorder": ">", "extratags": TAGS}
+    write_tiff(scans / "big-planes-in-tiles.tif", planar[1], planarconfig="separate", tile=(128, 64), **big)
     (scans / "chunks.png").write_bytes(with_chunks(imagecodecs.png_encode(chunks)))
     (scans / "grey.png").write_bytes(imagecodecs.png_encode(grey_png[..., 1].copy()))
     clean(scans, work / "clean")
@@ -111,22 +119,18 @@ def positives(tmp_path_factory: pytest.TempPathFactory) -> Folders:
     return Folders(scans, work / "clean")
 
 
-def write_tagged(path: Path, scan: Scan) -> None:
+def write_tagged(path: Path, scan: Scan, **storage: Any) -> None:
     """Write a TIFF with all that a scanner's or an archive's software puts into one; EXIF stands at its end."""
-    write_tiff(
-        path,
-        scan,
-        compression="zlib",
-        predictor=True,
-        rowsperstrip=40,
-        iccprofile=ICC,
-        resolution=(4000, 4000),
-        resolutionunit="INCH",
-        software="VueScan",
-        datetime="1987:06:05 04:03:02",
-        description="the evening at the lake",
-        extratags=[*TAGS, (EXIF_DIRECTORY - 1, LONG, 1, 0, True)],  # tifffile writes no EXIF: its neighbour
-    )
+    tags: dict[str, Any] = {
+        "iccprofile": ICC,
+        "resolution": (4000, 4000),
+        "resolutionunit": "INCH",
+        "software": "VueScan",
+        "datetime": "1987:06:05 04:03:02",
+        "description": "the evening at the lake",
+        "extratags": [*TAGS, (EXIF_DIRECTORY - 1, LONG, 1, 0, True)],  # tifffile writes no EXIF: its neighbour
+    }
+    write_tiff(path, scan, **tags, **{"compression": "zlib", "predictor": True, "rowsperstrip": 40} | storage)
     with tifffile.TiffFile(path) as file:
         entry = file.pages[0].tags[EXIF_DIRECTORY - 1].offset
     with path.open("r+b") as raw:
@@ -164,14 +168,18 @@ def pixels(path: Path) -> npt.NDArray[Any]:
     """Decode a picture of any kind, as stored."""
     data = imagecodecs.imread(path) if path.suffix == ".png" else None
     if path.suffix == ".tif":
-        data = tifffile.imread(path, key=0)
+        with tifffile.TiffFile(path) as file:
+            page = file.pages[0]
+            data = page.asarray()
+            data = np.moveaxis(data, 0, 2) if page.planarconfig == 2 else data
     return np.asarray(Image.open(path)) if data is None else np.asarray(data)
 
 
 def tags_of(page: tifffile.TiffPage) -> dict[int, tuple[Any, ...]]:
     """Type, count and value of every tag but those that say where the picture data lies."""
     tags = {tag.code: (tag.dtype, tag.count, tag.value) for tag in page.tags}
-    return {code: tag for code, tag in tags.items() if code not in (STRIP_OFFSETS, STRIP_BYTE_COUNTS)}
+    data = (STRIP_OFFSETS, STRIP_BYTE_COUNTS, TILE_OFFSETS, TILE_BYTE_COUNTS)
+    return {code: tag for code, tag in tags.items() if code not in data}
 
 
 # --- all lossless formats -----------------------------------------------------------------------------------
@@ -205,14 +213,15 @@ def assert_only_the_mask_is_changed(folders: Folders, name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in NEGATIVES if name.endswith(".tif")])
 def test_a_tiff_keeps_all_its_tags_and_pages(negatives: Folders, name: str) -> None:
     with tifffile.TiffFile(negatives.scans / name) as before, tifffile.TiffFile(negatives.output / name) as after:
-        assert after.byteorder == before.byteorder
+        assert (after.byteorder, after.is_bigtiff) == (before.byteorder, before.is_bigtiff)
         assert len(after.pages) == len(before.pages)
         for old, new in zip(before.pages, after.pages, strict=True):
             assert tags_of(new) == tags_of(old)
 
 
-def test_the_tags_that_are_kept_are_those_that_matter(negatives: Folders) -> None:
-    with tifffile.TiffFile(negatives.output / "tagged.tif") as file:
+@pytest.mark.parametrize("name", ["tagged.tif", "tiles.tif", "planes.tif"])
+def test_the_tags_that_are_kept_are_those_that_matter(negatives: Folders, name: str) -> None:
+    with tifffile.TiffFile(negatives.output / name) as file:
         page = file.pages[0]
         assert page.tags["InterColorProfile"].value == ICC
         assert page.tags["XResolution"].value == (4000, 1)
@@ -252,7 +261,8 @@ def test_exiftool_sees_no_difference(roll: str, request: pytest.FixtureRequest) 
 
 def exiftool(folder: Path) -> dict[str, Any]:
     """Everything that exiftool finds in the files of a folder, but names, sizes and places of the files' own."""
-    left_out = ["--System:all", "--StripOffsets", "--StripByteCounts", "--EncodingProcess", "--ExifTool:all"]
+    left_out = [f"--{name}" for name in ("System:all", "ExifTool:all", "EncodingProcess")]
+    left_out += [f"--{kind}{list_}" for kind in ("Strip", "Tile") for list_ in ("Offsets", "ByteCounts")]
     command = ["exiftool", "-json", "-a", "-u", "-G1", *left_out, "-ext", "*", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return {told.pop("SourceFile").rsplit("/", 1)[-1]: told for told in json.loads(done.stdout)}
