@@ -1,7 +1,7 @@
 """Picture files: what they are, their rows from top to bottom, and the same file with some rows changed.
 
-The only module that imports pyvips, which streams the rows of PNG and JPEG in. The strips of a TIFF are
-decoded by imagecodecs instead, several at once. Seconds to read 16-bit RGB (best of three, two cores):
+The only module that imports pyvips, which streams the rows of PNG and JPEG in. The strips and tiles of a TIFF
+are decoded by imagecodecs instead, several at once. Seconds to read 16-bit RGB (best of three, two cores):
 
 ====================  =======  =================================
 picture               libvips  imagecodecs on 1 and on 2 threads
@@ -88,7 +88,7 @@ def probe(path: Path) -> ImageInfo:
 
 @contextmanager
 def open_rows(info: ImageInfo, threads: int = 1) -> Iterator[Rows]:
-    """Read the rows of a picture from top to bottom, `threads` strips of a TIFF at once.
+    """Read the rows of a picture from top to bottom, `threads` strips or tiles of a TIFF at once.
 
     `Rows.read` raises DamagedImage where the file does not decode or is no longer what `info` says.
     """

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import struct
+import subprocess
+import sys
 import zlib
 from dataclasses import replace
 from itertools import pairwise
@@ -386,3 +388,50 @@ def test_a_file_replaced_after_probing_is_noticed(tmp_path: Path) -> None:
     write(path, picture(20, 14, 3, "uint16"))
     with pytest.raises(DamagedImage, match="replaced"):
         read_all(info)
+
+
+# --- memory ---
+
+REWRITE = """
+import sys
+from pathlib import Path
+from dustwatch.processing.raster import Band, open_rows, probe, rewrite
+
+def bands():
+    with open_rows(info, 2) as rows:
+        for start in range(0, info.height, 50):
+            band = rows.read(start, min(start + 50, info.height))
+            band[0, ::7, 0] ^= 1
+            yield Band(start, band, (band[:, 0, 0] & 1).astype(bool))
+
+def peak():
+    status = Path("/proc/self/status").read_text()
+    return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM:"))
+
+info = probe(Path(sys.argv[1]))
+before = peak()
+rewrite(info, Path(sys.argv[2]), bands(), 2)
+print((peak() - before) >> 10)
+"""
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"tile": (256, 256), "compression": "zstd", "predictor": True},
+        {"tile": (256, 256), "planarconfig": "separate", "compression": "lzw"},
+        {"rowsperstrip": 1 << 20, "planarconfig": "separate", "compression": "deflate", "predictor": True},
+        {"rowsperstrip": 1 << 20, "planarconfig": "separate"},
+    ],
+    ids=lambda options: "-".join(map(str, options.values())),
+)
+def test_a_large_picture_takes_little_memory(tmp_path: Path, options: dict[str, Any]) -> None:
+    """103 MiB of picture; every tile of it is encoded anew."""
+    path, out = tmp_path / "in.tif", tmp_path / "out.tif"
+    image = np.zeros((3000, 6000, 3), np.uint16)
+    image[...] = 2 * np.arange(3000, dtype=np.uint16)[:, None, None]
+    write(path, image, **options)
+    done = subprocess.run([sys.executable, "-c", REWRITE, path, out], capture_output=True, text=True, check=True)
+    assert int(done.stdout) < 80
+    image[::50, ::7, 0] ^= 1
+    np.testing.assert_array_equal(read(out), image)
