@@ -40,12 +40,11 @@ if TYPE_CHECKING:
 
     from .arrays import Scan
     from .tiff_directory import Entry
-    from .tiff_layout import Layout, Segment
+    from .tiff_layout import Layout, Segment, Tier
 
 PADDING = 4
 """A gap of at most so many bytes between segments is padding: nothing found by its offset is so small."""
 
-Tier: TypeAlias = "tuple[Segment, ...]"
 Encoded: TypeAlias = (
     "tuple[int, Iterable[bytes | bytearray]] | None"  # size and chunks; None where the segment is as it was
 )

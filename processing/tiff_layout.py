@@ -12,7 +12,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -108,6 +108,9 @@ class Segment:
         return width
 
 
+Tier: TypeAlias = tuple[Segment, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
     """How the first page is stored.
@@ -123,7 +126,7 @@ class Layout:
     predictor: int
     tiled: bool
     shape: tuple[int, int, int]
-    tiers: tuple[tuple[Segment, ...], ...]
+    tiers: tuple[Tier, ...]
     offsets: Entry
     sizes: Entry
     file_bytes: int
@@ -257,7 +260,7 @@ def _shape(structure: Structure, info: ImageInfo, *, tiled: bool) -> tuple[int, 
 
 def _tiers(
     structure: Structure, info: ImageInfo, shape: tuple[int, int, int], offsets: Entry, sizes: Entry
-) -> tuple[tuple[Segment, ...], ...]:
+) -> tuple[Tier, ...]:
     """Read where the segments are; of uncompressed ones without what lies beyond their rows."""
     rows, columns, samples = shape
     down, across, planes = -(-info.height // rows), -(-info.width // columns), info.samples // samples
