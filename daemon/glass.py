@@ -10,7 +10,7 @@ from ..processing.cells import Patch, fixed_cells
 from ..processing.drift import STEADY, wobble
 from ..processing.fingerprint import Fingerprint, MatchParams, common_films, same_scene
 from ..processing.landmarks import number_scenes, with_film
-from ..processing.learn import MOST_FRAMES, GlassMap, LearnParams, Witness, learn, learning_steps
+from ..processing.learn import MOST_FRAMES, GlassMap, LearnParams, Witness, learn
 from .groups import Group, Groups, Member
 
 if TYPE_CHECKING:
@@ -213,7 +213,6 @@ def learn_map(witnesses: Sequence[tuple[Observation, Member]], folder: Path, wor
         upright, scenes, {scene for scene, none in zip(scenes, bare, strict=True) if none}, patch, profile.match
     )
     drifts = wobbles.drifts if wobbles else [STEADY] * len(upright)
-    step = workplace.progress("Learning the dirt", learning_steps(patch.height, patch.width))
     found = learn(
         [
             Witness(one.codes, member.placement, scene, member.bare, drift)
@@ -224,6 +223,6 @@ def learn_map(witnesses: Sequence[tuple[Observation, Member]], folder: Path, wor
         LearnParams(profile.residual, profile.evidence, profile.lives),
         folder,
         workplace.threads,
-        step,
+        lambda steps: workplace.progress("Learning the dirt", steps),
     )
     return replace(found, wobble=wobbles)

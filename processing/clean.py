@@ -11,13 +11,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
+import numpy.typing as npt
 from annotated_types import Interval
 
 from .defects import FILLED_SHARE, Defect, DefectList
 from .density import Tone, density_table, to_values
 from .divide import divided, division_noise
 from .drift import STEADY
-from .fill import fill
+from .fill import Holes
 from .image import Band, ImageInfo, in_order
 from .learn import DENSITY_STEP_D, GlassMap
 from .particles import FILL_ERROR
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 _BAND_BYTES = 48 << 20
 _FLIGHT_BYTES = 112 << 20
 _ROWS_MULTIPLE = 32
-_TILE_PX = 256
+_TILE_PX = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,11 +186,13 @@ def _repair_band(
         busy = texture(stands_out, known & ~dirty, residual)
         scan = rows[:, columns.low : columns.high, : info.colours]
         values, by_fill = _repair(scan, *here, dirty, busy, tone, params)
-        part = slice(columns.start, columns.stop)
-        chosen = dirty[tile.inner]
-        out[:, part, : info.colours][chosen] = values[tile.inner][chosen]
+        part, own = slice(columns.start, columns.stop), dirty[tile.inner]
+        inside = np.zeros(dirty.shape, np.bool_)
+        inside[tile.inner] = True
+        inside = inside[dirty]
+        out[:, part, : info.colours][own] = values[inside]
         density[:, part] = here[0][tile.inner]
-        filled[:, part] = by_fill[tile.inner]
+        filled[:, part][own] = by_fill[inside]
     changed = (out != rows[span.inner]).any(axis=2)
     return _Repaired(span.start, out, changed, density, filled & changed)
 
@@ -206,11 +209,14 @@ def _repair(
     busy: Plane,
     tone: Tone,
     params: RepairParams,
-) -> tuple[Scan, Mask]:
-    """The scan (rows, columns, colours) with its `dirty` pixels estimated anew, and where mostly by the fill."""
+) -> tuple[npt.NDArray[np.integer], npt.NDArray[np.bool_]]:
+    """Values for the `dirty` pixels of a scan (rows, columns, colours) and whether they are mostly the fill's.
+
+    (pixels, colours) and (pixels), row after row.
+    """
     maximum = int(np.iinfo(scan.dtype).max)
-    film = density_table(tone, maximum)[scan]
-    spanned = fill(np.moveaxis(film, -1, 0), dirty).T
+    holes = Holes(dirty)
+    spanned = holes.span(density_table(tone, maximum)[scan[holes.edge]].T).T
     values, dirt = scan[dirty], density[dirty]
     # Of the noise only what the dirt has added counts: what clean film would have shown is left as it is.
     added = 1 - np.power(np.float32(10), -np.maximum(dirt, 0))
@@ -219,8 +225,4 @@ def _repair(
     clipped = ((values == 0) | (values == maximum)).any(axis=1)
     share = np.where(clipped, np.float32(1), division_error / (division_error + fill_error))
     estimate = divided(values, dirt, tone, maximum) * (1 - share[:, None]) + spanned * share[:, None]
-    out = scan.copy()
-    out[dirty] = to_values(estimate, tone, maximum).astype(scan.dtype)
-    by_fill = np.zeros(dirty.shape, np.bool_)
-    by_fill[dirty] = share > FILLED_SHARE
-    return out, by_fill
+    return to_values(estimate, tone, maximum).astype(scan.dtype), share > FILLED_SHARE

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import numpy.typing as npt
 
@@ -25,10 +27,15 @@ def division_noise(values: npt.NDArray[np.integer], tone: Tone, maximum: int, no
     `noise` is that of full light, as a share of it; it falls with the root of the light, as photon noise does. What was
     full light before a positive was inverted is not known: its darkest hundredth is taken for it.
     """
+    return np.asarray(_noise_table(tone, maximum, noise)[values].mean(axis=1), np.float32)
+
+
+@lru_cache(maxsize=8)
+def _noise_table(tone: Tone, maximum: int, noise: float) -> npt.NDArray[np.float32]:
+    """The same for every stored value 0..`maximum`."""
     table = density_table(tone, maximum)
     slope = np.abs(np.gradient(table))  # D per step: what rounding costs
     full = 0.0 if tone.dirt == "darkens" else 2.0  # how much the scanner saw falls with the density, from here
     light = np.minimum(np.power(np.float32(10), -table - np.float32(full)), 1)
     photon = noise / np.log(10) / np.sqrt(np.maximum(light, 1e-6))
-    deviation = np.sqrt(photon**2 + slope**2 / 12).astype(np.float32)
-    return np.asarray(deviation[values].mean(axis=1), np.float32)
+    return np.sqrt(photon**2 + slope**2 / 12).astype(np.float32)

@@ -26,24 +26,34 @@ Numbers = npt.NDArray[np.int32]
 Values = npt.NDArray[np.float32]
 
 
-def fill(planes: Values, hole: Mask) -> Values:
-    """What spans `hole` (rows, columns) in each of `planes` (planes, rows, columns): (planes, pixels of the hole).
+class Holes:
+    """Holes in a picture, which can be spanned in any number of planes.
 
-    Pixels come row after row. At the border of the array the film is taken to go on as its last pixel. A hole without
-    any edge is spanned by 0.
+    `edge` (rows, columns) marks the pixels beside them, all that has to be known. At the border of the picture it is
+    taken to go on as its last pixel.
     """
-    numbers = np.full(hole.shape, -1, np.int32)
-    count = int(np.count_nonzero(hole))
-    numbers[hole] = np.arange(count)
-    beside = _neighbours(numbers, count)
-    edge = numbers >= count
-    values = np.zeros((count + np.count_nonzero(edge), len(planes)), np.float32)
-    values[numbers[edge]] = planes[:, edge].T
-    rings = _fill_rings(values, beside)
-    for pixels in _holes(beside):
-        if rings[pixels[0]]:
-            _relax(values, beside, pixels, *_rate(3 * int(rings[pixels].max())))
-    return np.ascontiguousarray(values[:count].T)
+
+    def __init__(self, hole: Mask) -> None:
+        """Take the holes from a mask (rows, columns)."""
+        self._count = int(np.count_nonzero(hole))
+        numbers = np.full(hole.shape, -1, np.int32)
+        numbers[hole] = np.arange(self._count)
+        self._beside = _neighbours(numbers, self._count)
+        self.edge: Mask = numbers >= self._count
+        self._edge_numbers = numbers[self.edge]
+
+    def span(self, edge: Values) -> Values:
+        """What spans the holes in each plane, (planes, pixels of the holes), if their edges are so: (planes, pixels).
+
+        Pixels come row after row. A hole without any edge is spanned by 0.
+        """
+        values = np.zeros((self._count + len(self._edge_numbers), len(edge)), np.float32)
+        values[self._edge_numbers] = edge.T
+        rings = _fill_rings(values, self._beside)
+        for pixels in _apart(self._beside):
+            if rings[pixels[0]]:
+                _relax(values, self._beside, pixels, *_rate(3 * int(rings[pixels].max())))
+        return np.ascontiguousarray(values[: self._count].T)
 
 
 def _rate(width: int) -> tuple[np.float32, int]:
@@ -56,7 +66,7 @@ def _rate(width: int) -> tuple[np.float32, int]:
     return np.float32(over), math.ceil(math.log(_LEFT) / math.log(over - 1))
 
 
-def _holes(beside: Numbers) -> list[Numbers]:
+def _apart(beside: Numbers) -> list[Numbers]:
     """The pixels of each connected hole, in their order."""
     labels = _labels(beside)
     order = np.argsort(labels, kind="stable").astype(np.int32)

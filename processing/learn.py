@@ -8,6 +8,7 @@ background that the dirt itself has darkened. Its robust mean over the frames in
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ from .cells import CELL_PX
 from .drift import STEADY
 from .estimate import Dirt, SecondLook, estimate
 from .evidence import EvidenceParams, gather, hear, runs, suspects
-from .fill import fill
+from .fill import Holes
 from .image import in_order
 from .particles import LifeParams
 from .placement import turned_window
@@ -44,8 +45,12 @@ MOST_FRAMES = 32
 DENSITY_STEP_D = 1e-4
 """Densities and their doubt are kept as whole numbers of this."""
 
-_TILE_PX = 256
-_FLIGHT_BYTES = 256 << 20
+_TILE_PX = 256, 1024
+"""The least and the largest side of a tile: the fewer frames are learnt from, the larger tiles can be."""
+
+_STACK_BYTES, _FLIGHT_BYTES = 112 << 20, 256 << 20
+_PIXEL_BYTES = 24
+"""What a pixel of one frame takes in memory while it is looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +94,6 @@ class GlassMap:
     wobble: Wobble | None = None
 
 
-def learning_steps(height: int, width: int) -> int:
-    """How many times `learn` calls `step` for frames of this size."""
-    return len(tiles(height, width, size=_TILE_PX, halo=0))
-
-
 def learn(
     witnesses: Sequence[Witness],
     patch: Patch,
@@ -101,13 +101,13 @@ def learn(
     params: LearnParams,
     folder: Path,
     threads: int,
-    step: Callable[[], None],
+    steps: Callable[[int], Callable[[], None]],
 ) -> GlassMap:
     """Learn the dirt on a patch of glass from 2 to `MOST_FRAMES` witnesses and leave the map in `folder`.
 
     `fixed` (rows / 32, columns / 32) marks cells of the patch that show the same film in all frames, from which nothing
-    is learnt but what bare witnesses show. `step` is called now and then, see `learning_steps`. Memory is a stack of
-    tiles; the result does not depend on `threads`. Raises OSError where the disk is full.
+    is learnt but what bare witnesses show. `steps` is told how many there are, and gives what is called after each.
+    Memory is a stack of tiles; the result does not depend on `threads`. Raises OSError where the disk is full.
     """
     if not 2 <= len(witnesses) <= MOST_FRAMES:
         raise ValueError(f"a map is learnt from 2 to {MOST_FRAMES} frames, not {len(witnesses)}")
@@ -119,14 +119,14 @@ def learn(
     }
     for file in files.values():
         file.create()
-    plan = glass_tiles(height, width, params.residual)
-    stack_bytes = len(witnesses) * tile_bytes(params.residual)
+    plan = glass_tiles(height, width, params.residual, len(witnesses))
+    step = steps(len(plan))
 
     def work(tile: Tile) -> tuple[Tile, Dirt | None]:
         return tile, _learn_tile(witnesses, patch, fixed, params, tile)
 
     dirty = 0
-    for tile, dirt in in_order(threads, stack_bytes, work, plan, flight_bytes=_FLIGHT_BYTES):
+    for tile, dirt in in_order(threads, tile_bytes(plan, len(witnesses)), work, plan, flight_bytes=_FLIGHT_BYTES):
         step()
         if dirt is None:
             continue
@@ -139,14 +139,16 @@ def learn(
     return GlassMap(files["density"], files["doubt"], files["lives"], dirty, patch.corner)
 
 
-def glass_tiles(height: int, width: int, residual: ResidualParams) -> list[Tile]:
-    """The tiles in which a glass is looked at, each with as much around it as its pixels depend on."""
-    return tiles(height, width, size=_TILE_PX, halo=_halo_px(residual))
+def glass_tiles(height: int, width: int, residual: ResidualParams, frames: int) -> list[Tile]:
+    """The tiles in which a glass is looked at in so many frames, each with what its pixels depend on around it."""
+    halo, (least, most) = _halo_px(residual), _TILE_PX
+    affordable = math.isqrt(_STACK_BYTES // (_PIXEL_BYTES * frames)) - 2 * halo
+    return tiles(height, width, size=min(max(affordable // CELL_PX * CELL_PX, least), most), halo=halo)
 
 
-def tile_bytes(residual: ResidualParams) -> int:
-    """What one frame takes in memory while one of `glass_tiles` is looked at."""
-    return (_TILE_PX + 2 * _halo_px(residual)) ** 2 * 4 * 6
+def tile_bytes(plan: Sequence[Tile], frames: int) -> int:
+    """What the largest of these tiles takes in memory while it is looked at in so many frames."""
+    return frames * _PIXEL_BYTES * max(math.prod(tile.shape) for tile in plan)
 
 
 def _halo_px(residual: ResidualParams) -> int:
@@ -248,9 +250,10 @@ def look_again(
 ) -> SecondLook:
     """What aligned frames, as `align` gives each, show where `parts` is not 0 if the film there is guessed."""
     mask = parts > 0
+    holes = Holes(mask)
     return SecondLook(
         parts,
-        missing=residuals[:, mask] - fill(residuals, mask),
+        missing=residuals[:, mask] - holes.span(residuals[:, holes.edge]),
         deviation=_textures(residuals, known & ~mask, params)[:, mask],
         seen=_clear_of_unknown(known)[:, mask],
         scenes=scenes,

@@ -62,8 +62,8 @@ def present(
         return tile, _present_in_tile(glass, last, frame, prior, residual, tile)
 
     dirty = 0
-    plan = glass_tiles(height, width, residual)
-    for tile, there in in_order(threads, tile_bytes(residual), work, plan):
+    plan = glass_tiles(height, width, residual, 1)
+    for tile, there in in_order(threads, tile_bytes(plan, 1), work, plan):
         if there is None:
             continue
         here = there[tile.inner]

@@ -208,11 +208,16 @@ def texture(residual: Plane, trusted: Mask, params: ResidualParams) -> Plane:
     rows, columns = (-(-n // BLOCK_PX) for n in residual.shape)
     sums, counts = np.zeros((rows, columns), np.float32), np.zeros((rows, columns), np.float32)
     _moduli(residual, trusted, sums, counts)
-    size = 2 * round(params.texture_px / BLOCK_PX) + 1
+    size = 2 * _texture_blocks(params) + 1
     total, count = (ndimage.uniform_filter(plane, size, mode="nearest") for plane in (sums, counts))
     scale = 1.25 * total / np.maximum(count, np.float32(1e-6)) + np.float32(0.003)
     _spread_blocks(np.where(count > 0.0199 * BLOCK_PX**2, scale, np.float32(10)), busy)
     return busy
+
+
+def _texture_blocks(params: ResidualParams) -> int:
+    """Blocks of a box beside that in its middle, in each direction; interpolation makes the box larger by another."""
+    return max(round(params.texture_px / BLOCK_PX) - 1, 0)
 
 
 @kernel

@@ -113,7 +113,8 @@ def test_the_doubt_grows_where_what_is_missing_goes_with_the_film() -> None:
     """As it does where dirt scatters light: little of it is missing in frames whose film is dense."""
     density = blob(0.3)
     shown = look(density, np.ones(FRAMES))
-    scattered = replace(shown, missing=shown.missing - 0.1 * density[shown.mask] * np.linspace(-4, 4, FRAMES)[:, None])
+    veil = 0.1 * density[shown.mask] * np.linspace(-4, 4, FRAMES, dtype=np.float32)[:, None]
+    scattered = replace(shown, missing=shown.missing - veil)
     plain, doubtful = (estimate(one, density[one.mask], LifeParams()) for one in (shown, scattered))
     assert plain is not None
     assert doubtful is not None

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from dustwatch.processing.fill import fill
+from dustwatch.processing.fill import Holes
 from tests import naive
 
 Planes = npt.NDArray[np.float32]
@@ -15,6 +15,12 @@ Mask = npt.NDArray[np.bool_]
 
 seeds = st.integers(0, 2**32 - 1)
 kernels = settings(deadline=None, max_examples=40)
+
+
+def fill(picture: Planes, hole: Mask) -> Planes:
+    holes = Holes(hole)
+    assert not (holes.edge & hole).any()
+    return holes.span(picture[:, holes.edge])
 
 
 def film(rng: np.random.Generator, shape: tuple[int, int], planes: int) -> Planes:

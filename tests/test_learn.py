@@ -1,6 +1,6 @@
 """The map of a glass, learnt from imagined and from simulated frames."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -21,7 +21,6 @@ from dustwatch.processing.learn import (
     Witness,
     align,
     learn,
-    learning_steps,
 )
 from dustwatch.processing.observe import observe
 from dustwatch.processing.particles import LifeParams
@@ -62,7 +61,7 @@ def learnt(
     fixed = cells((codes.height, codes.width)) if fixed is None else fixed
     folder.mkdir(exist_ok=True)
     patch = Patch((0, 0), codes.height, codes.width)
-    return learn(witnesses, patch, fixed, params, folder, threads, lambda: None)
+    return learn(witnesses, patch, fixed, params, folder, threads, lambda _: lambda: None)
 
 
 def whole(plane: PlaneFile) -> np.ndarray:
@@ -200,14 +199,20 @@ def test_what_too_few_frames_show_is_left_alone(tmp_path: Path, fewest: int, lea
 def test_too_few_and_too_many_frames_are_refused(tmp_path: Path, count: int) -> None:
     witnesses = imagined(tmp_path, [True]) * count
     with pytest.raises(ValueError, match=f"from 2 to 32 frames, not {count}"):
-        learn(witnesses, SMALL, cells((96, 128)), PARAMS, tmp_path, 1, lambda: None)
+        learn(witnesses, SMALL, cells((96, 128)), PARAMS, tmp_path, 1, lambda _: lambda: None)
 
 
 def test_steps_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_TILE_PX", 64)
-    steps: list[None] = []
-    learn(imagined(tmp_path, [True] * 2), SMALL, cells((96, 128)), PARAMS, tmp_path, 2, lambda: steps.append(None))
-    assert len(steps) == learning_steps(96, 128) == 4
+    monkeypatch.setattr(module, "_TILE_PX", (64, 64))
+    steps: list[int] = []
+    done: list[None] = []
+
+    def begun(count: int) -> Callable[[], None]:
+        steps.append(count)
+        return lambda: done.append(None)
+
+    learn(imagined(tmp_path, [True] * 2), SMALL, cells((96, 128)), PARAMS, tmp_path, 2, begun)
+    assert steps == [len(done)] == [4]
 
 
 def test_no_file_stays_open(tmp_path: Path) -> None:

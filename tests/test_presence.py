@@ -193,7 +193,7 @@ def test_neither_threads_nor_tiles_leave_a_trace(tmp_path: Path, tile_px: int, m
     glass = known_glass(tmp_path, dirt())
     codes = coded(tmp_path / "new", film() + dirt(SPOTS[:3], (0.3, 0.6)))
     expected = looked_for(glass, codes, offset=(0.3, 0.6)).lives.path.read_bytes()
-    monkeypatch.setattr(learn_module, "_TILE_PX", tile_px)
+    monkeypatch.setattr(learn_module, "_TILE_PX", (tile_px, tile_px))
     for threads in (1, 2, 3):
         found = looked_for(glass, codes, offset=(0.3, 0.6), threads=threads)
         assert found.lives.path.read_bytes() == expected, threads
@@ -236,7 +236,7 @@ def learnt(witnesses: Sequence[Witness], folder: Path) -> GlassMap:
     patch = Patch((0, 0), codes.height, codes.width)
     fixed = np.zeros((-(-patch.height // CELL_PX), -(-patch.width // CELL_PX)), np.bool_)
     folder.mkdir()
-    return learn(witnesses, patch, fixed, LearnParams(), folder, 2, lambda: None)
+    return learn(witnesses, patch, fixed, LearnParams(), folder, 2, lambda _: lambda: None)
 
 
 @pytest.fixture(scope="module")

@@ -170,13 +170,11 @@ def alarms(frames: Sequence[Seen], params: LearnParams, threads: int) -> Alarms:
             look = look_again(residuals, known, scenes, parts, residual)
             dirt = estimate(look, density[look.mask], params.lives)
             dirty = dirty if dirt is None else dirt.lives > 0
-        order = np.argsort(scenes, kind="stable")
-        ordered = residuals[order], textures[order], known[order], scenes[order]
-        evidence = gather(hear(*ordered))
+        evidence = gather(hear(residuals, textures, known, scenes))
         asked = telling[tile.inner]
         whole, rest = (plane[tile.inner][asked] for plane in (evidence.significance, evidence.without_loudest))
         return Alarms(
-            moments(unsmoothed(*ordered)[tile.inner][asked]),
+            moments(unsmoothed(residuals, textures, known, scenes)[tile.inner][asked]),
             moments(whole),
             moments(rest),
             int((whole > params.evidence.grow).sum()),
@@ -189,7 +187,7 @@ def alarms(frames: Sequence[Seen], params: LearnParams, threads: int) -> Alarms:
         )
 
     with ThreadPoolExecutor(threads) as pool:
-        return total(list(pool.map(watched, glass_tiles(codes.height, codes.width, residual))))
+        return total(list(pool.map(watched, glass_tiles(codes.height, codes.width, residual, len(witnesses)))))
 
 
 def moments(values: Plane) -> Moments:

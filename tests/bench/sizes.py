@@ -82,7 +82,7 @@ def learnt(frames: Sequence[Observed], folder: Path, threads: int) -> GlassMap:
     height, width = frames[0].info.height, frames[0].info.width
     fixed = np.zeros((-(-height // CELL_PX), -(-width // CELL_PX)), np.bool_)
     witnesses = [one.witness for one in frames]
-    return learn(witnesses, Patch((0, 0), height, width), fixed, LearnParams(), folder, threads, lambda: None)
+    return learn(witnesses, Patch((0, 0), height, width), fixed, LearnParams(), folder, threads, lambda _: lambda: None)
 
 
 def diameters(glass: Plane) -> Plane:
