@@ -19,8 +19,8 @@ from .kernel import kernel
 if TYPE_CHECKING:
     from .arrays import Mask
 
-_LEFT = 1e-5
-"""The share of the first guess's error that may be left."""
+_LEFT = 1e-3
+"""The share of the first guess's error that may be left: a guess that is better is no better guess of the film."""
 
 Numbers = npt.NDArray[np.int32]
 Values = npt.NDArray[np.float32]
@@ -52,7 +52,7 @@ class Holes:
         rings = _fill_rings(values, self._beside)
         for pixels in _apart(self._beside):
             if rings[pixels[0]]:
-                _relax(values, self._beside, pixels, *_rate(3 * int(rings[pixels].max())))
+                _relax(values, self._beside, pixels, *_rate(4 * int(rings[pixels].max())))
         return np.ascontiguousarray(values[: self._count].T)
 
 

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from .arrays import Scan
     from .tiff_layout import Layout, Segment
 
-DEFLATE_LEVEL = 6
+DEFLATE_LEVEL = 1
+"""Twice as fast as 6. Film scans of 16 bit become 2 % smaller by it, those of 8 bit up to a tenth larger."""
+
 ZSTD_LEVEL = 9
 """As libtiff has it."""
 
