@@ -171,9 +171,10 @@ def _repair_band(
     params: RepairParams,
 ) -> _Repaired:
     """Repair the rows of `span`; `rows` holds them with their halo."""
-    out = rows[span.inner].copy()
+    out = rows[span.inner]
     density = np.zeros(out.shape[:2], np.float32)
-    filled = np.zeros(out.shape[:2], np.bool_)
+    changed, filled = (np.zeros(out.shape[:2], np.bool_) for _ in range(2))
+    repaired = []
     for columns in spans(info.width, _TILE_PX, _halo_px(residual)):
         tile = Tile(span, columns)
         here = dirt_in_frame(dirt, tile)
@@ -190,10 +191,13 @@ def _repair_band(
         inside = np.zeros(dirty.shape, np.bool_)
         inside[tile.inner] = True
         inside = inside[dirty]
-        out[:, part, : info.colours][own] = values[inside]
         density[:, part] = here[0][tile.inner]
+        changed[:, part][own] = (values[inside] != out[:, part, : info.colours][own]).any(axis=1)
         filled[:, part][own] = by_fill[inside]
-    changed = (out != rows[span.inner]).any(axis=2)
+        repaired.append((part, own, values[inside]))
+    # Not before the last tile: what lies beside it must still be seen as it was.
+    for part, own, values in repaired:
+        out[:, part, : info.colours][own] = values
     return _Repaired(span.start, out, changed, density, filled & changed)
 
 

@@ -53,14 +53,14 @@ class DefectList:
                 bbox = (start + rows.start, columns.start, start + rows.stop, columns.stop)
                 self._same.add(len(self._found))
                 self._found.append((bbox, int(area), float(peak), int(fill)))
-        numbers = np.where(labels > 0, labels + first - 1, -1)
+        upmost, lowest = (np.where(row > 0, row + first - 1, -1).astype(np.intp) for row in (labels[0], labels[-1]))
         above = np.pad(self._last_row, 1, constant_values=-1)
         for shift in range(3):  # the neighbours above: left, straight, right
             over = above[shift : shift + changed.shape[1]]
-            touching = (over >= 0) & (numbers[0] >= 0)
-            for old, new in set(zip(over[touching].tolist(), numbers[0][touching].tolist(), strict=True)):
+            touching = (over >= 0) & (upmost >= 0)
+            for old, new in set(zip(over[touching].tolist(), upmost[touching].tolist(), strict=True)):
                 self._same.merge(old, new)
-        self._last_row = numbers[-1]
+        self._last_row = lowest
 
     def finish(self) -> tuple[Defect, ...]:
         """All defects, from top to bottom and left to right."""

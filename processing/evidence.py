@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import numpy.typing as npt
 from annotated_types import Interval
-from scipy import ndimage
 
 from .kernel import kernel
 from .smooth import smooth
-from .spots import TOUCHING, peaks, widened, without_holes
+from .spots import widened, without_holes
 
 if TYPE_CHECKING:
     from .arrays import Mask, Plane
@@ -175,11 +174,62 @@ def _gather(
 
 def suspects(evidence: Evidence, params: EvidenceParams, margin_px: int) -> Mask:
     """Where dirt may lie: spots over `grow` that reach `seed` somewhere, holes closed, widened by `margin_px`."""
-    if not (evidence.significance > params.seed).any():
-        return np.zeros(evidence.significance.shape, np.bool_)
-    labels, count = ndimage.label(evidence.significance > params.grow, TOUCHING)
-    good = np.zeros(count + 1, np.bool_)
-    good[1:] = peaks(evidence.significance, labels, count) > params.seed
-    good[1:] &= peaks(evidence.without_loudest, labels, count) > params.without_loudest
-    good &= np.bincount(labels.ravel(), minlength=count + 1) >= params.min_area_px
-    return widened(without_holes(good[labels]), margin_px)
+    spots, boxes = _spots(
+        evidence.significance,
+        evidence.without_loudest,
+        params.seed,
+        params.grow,
+        params.without_loudest,
+        params.min_area_px,
+    )
+    found = np.zeros(spots.shape, np.bool_)
+    for top, bottom, left, right in boxes:
+        rows, columns = (
+            slice(max(top - margin_px, 0), bottom + margin_px),
+            slice(max(left - margin_px, 0), right + margin_px),
+        )
+        found[rows, columns] |= widened(without_holes(spots[rows, columns]), margin_px)
+    return found
+
+
+@kernel
+def _spots(
+    significance: Plane, without_loudest: Plane, seed: float, grow: float, enough: float, least_area: int
+) -> tuple[Mask, npt.NDArray[np.int64]]:
+    """The spots over `grow`, touching along edges or at corners, that reach what is asked, and the box of each.
+
+    A box is its first row and one past its last, and its columns likewise.
+    """
+    height, width = significance.shape
+    taken = np.zeros((height, width), np.bool_)
+    spots = np.zeros((height, width), np.bool_)
+    found = np.empty((height * width, 2), np.int32)
+    boxes = []
+    for y in range(height):
+        for x in range(width):
+            if significance[y, x] <= seed or taken[y, x]:
+                continue
+            taken[y, x] = True
+            found[0, 0], found[0, 1] = y, x
+            count, done = 1, 0
+            loudest = without_loudest[y, x]
+            top, bottom, left, right = y, y + 1, x, x + 1
+            while done < count:
+                v, u = found[done]
+                done += 1
+                loudest = max(loudest, without_loudest[v, u])
+                top, bottom, left, right = min(top, v), max(bottom, v + 1), min(left, u), max(right, u + 1)
+                for b in range(max(v - 1, 0), min(v + 2, height)):
+                    for a in range(max(u - 1, 0), min(u + 2, width)):
+                        if not taken[b, a] and significance[b, a] > grow:
+                            taken[b, a] = True
+                            found[count, 0], found[count, 1] = b, a
+                            count += 1
+            if loudest > enough and count >= least_area:
+                boxes.append((top, bottom, left, right))
+                for i in range(count):
+                    spots[found[i, 0], found[i, 1]] = True
+    out = np.empty((len(boxes), 4), np.int64)
+    for i in range(len(boxes)):
+        out[i, 0], out[i, 1], out[i, 2], out[i, 3] = boxes[i]
+    return spots, out
