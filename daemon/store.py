@@ -20,6 +20,7 @@ from ..processing.fingerprint import Fingerprint
 from ..processing.learn import GlassMap
 from ..processing.observe import Observation
 from ..processing.planes import PlaneFile
+from ..processing.relief import Relief, step_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Set
@@ -62,7 +63,7 @@ class Store:
         with _part(files[1]).open("wb") as stream:
             points = {name: getattr(one, name) for name in _POINTS}
             cells = {name: getattr(one, name).values for name in _CELLS}
-            np.savez(stream, size=[one.height, one.width], **points, **cells)
+            np.savez(stream, size=[one.height, one.width], relief=one.relief.values, **points, **cells)
         for file in files:
             _sync(_part(file))
         for file in files:
@@ -120,9 +121,9 @@ class Store:
         """The fingerprint of a frame. Raises OSError where it has been given up."""
         with np.load(self._frame(number) / _FINGERPRINT) as kept:
             height, width = (int(length) for length in kept["size"])
-            return Fingerprint(
-                height, width, *(kept[name] for name in _POINTS), *(Cells(kept[name]) for name in _CELLS)
-            )
+            points, cells = (kept[name] for name in _POINTS), (Cells(kept[name]) for name in _CELLS)
+            relief = Relief(kept["relief"], step_of(height, width))
+            return Fingerprint(height, width, *points, *cells, relief)
 
 
 def _part(place: Path) -> Path:

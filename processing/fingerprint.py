@@ -1,8 +1,9 @@
-"""A small sparse signature of a frame: where something small is darker, or lighter, than the film around it.
+"""A small signature of a frame: where something small is darker, or lighter, than the film around it.
 
-Two frames from the same glass share dark points at one offset; dirt never makes light ones. How many points coincide
-says whether two frames lie on the same glass (after Dirik, Sencar and Memon, *Digital single lens reflex camera
-identification from traces of sensor dust*, IEEE TIFS 3(3), 2008), and where, to a few hundredths of a pixel.
+Two frames from the same glass share dark points at one offset; dirt never makes light ones. How much the one stands
+out where the other has its points says whether they lie on the same glass (after Dirik, Sencar and Memon, *Digital
+single lens reflex camera identification from traces of sensor dust*, IEEE TIFS 3(3), 2008); points that coincide say
+where, to a few hundredths of a pixel.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from scipy.special import betainc, gammainc
 from .cells import CELL_PX, Cells, Patch, films_on, fixed_cells
 from .kernel import kernel
 from .placement import first_pixel, turned, turned_points, upright_size
+from .relief import HALO_STEPS, Heard, Relief, expected, loudest, raised, step_of
 from .residual import ResidualParams, decode, texture
 from .smooth import smooth
 from .strips import Span, Tile, tiles
@@ -37,7 +39,8 @@ _BINS_PER_PX = 3
 _SHARES = (0.0625, 0.25, 1.0)
 _SURE = 12.0
 _FEWEST_POINTS = 16
-_FEWEST_HITS = 6
+_LOUDEST_POINTS = 300
+FEWEST_POINTS = 6
 _FAINTEST = np.float32(0.3)
 _TILE_PX = 512
 
@@ -72,8 +75,8 @@ class MatchParams:
 class Fingerprint:
     """What a frame is known by.
 
-    `dark` and `light` are its points; `texture` and `film` its local texture and its mean density in D, by cells.
-    `height`, `width` are those of the frame.
+    `dark` and `light` are its points; `texture` and `film` its local texture and its mean density in D, by cells;
+    `relief` is how all of it stands out, coarsely. `height`, `width` are those of the frame.
     """
 
     height: int
@@ -82,11 +85,12 @@ class Fingerprint:
     light: Points
     texture: Cells[np.float32]
     film: Cells[np.float32]
+    relief: Relief
 
     @property
     def inverted(self) -> Fingerprint:
         """The same frame if its dirt made light points instead of dark ones."""
-        return replace(self, dark=self.light, light=self.dark)
+        return replace(self, dark=self.light, light=self.dark, relief=self.relief.inverted)
 
     def turned(self, orientation: int) -> Fingerprint:
         """The same frame as an orientation has it, see `placement`."""
@@ -95,16 +99,12 @@ class Fingerprint:
         size = self.height, self.width
         dark, light = (by_row(turned_points(points, orientation, *size)) for points in (self.dark, self.light))
         texture, film = (_turned_cells(cells, orientation, *size) for cells in (self.texture, self.film))
-        return Fingerprint(*upright_size(orientation, *size), dark, light, texture, film)
+        relief = self.relief.turned(orientation, *size)
+        return Fingerprint(*upright_size(orientation, *size), dark, light, texture, film, relief)
 
     def placed(self, placement: Placement) -> tuple[Fingerprint, tuple[float, float]]:
         """The frame turned as its glass lies, and where this then lies in it: (rows, columns) in px."""
         return self.turned(placement.orientation), placement.upright(self.height, self.width)
-
-    @property
-    def faintest(self) -> float:
-        """What a point must reach to have been noted."""
-        return float(self.dark[:, 2].min()) if len(self.dark) else math.inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +122,11 @@ class Match:
 
 def fingerprint(codes: PlaneFile, film: Plane, params: ResidualParams) -> Fingerprint:
     """The signature of the frame whose coded residual is `codes` and whose film densities by cell are `film`."""
-    halo = params.texture_px + 20
+    step = step_of(codes.height, codes.width)
+    halo = max(-(-(params.texture_px + 20) // step), HALO_STEPS) * step
     found: list[list[Points]] = [[], []]
     busy = np.empty_like(film)
+    relief = np.zeros((codes.height // step, codes.width // step), np.int8)
     for tile in tiles(codes.height, codes.width, size=_TILE_PX, halo=halo):
         rows, columns = tile.rows, tile.columns
         residual, known = decode(codes.read(rows.low, rows.high, columns.low, columns.high))
@@ -135,13 +137,18 @@ def fingerprint(codes: PlaneFile, film: Plane, params: ResidualParams) -> Finger
             small[ndimage.binary_dilation(~known, iterations=3)] = 0
         for sign, points in zip((1, -1), found, strict=True):
             points.append(_peaks(sign * small, tile))
+        heights = raised(residual, known, scale, step)
+        inner = tuple(slice(span.inner.start // step, span.inner.stop // step) for span in (rows, columns))
+        above, before = rows.start // step, columns.start // step
+        own = heights[inner]
+        relief[above : above + own.shape[0], before : before + own.shape[1]] = own
         centres = [_cell_centres(span) for span in (rows, columns)]
         cells = scale[np.ix_(*centres)]
         top, left = rows.start // CELL_PX, columns.start // CELL_PX
         busy[top : top + cells.shape[0], left : left + cells.shape[1]] = cells
     most = max(codes.height * codes.width // _PX_PER_POINT, 50)
     dark, light = (_strongest(np.concatenate(points), most) for points in found)
-    return Fingerprint(codes.height, codes.width, dark, light, Cells(busy), Cells(film))
+    return Fingerprint(codes.height, codes.width, dark, light, Cells(busy), Cells(film), Relief(relief, step))
 
 
 def _cell_centres(span: Span) -> npt.NDArray[np.intp]:
@@ -386,18 +393,62 @@ def _changing(
 
 def alike(first: Fingerprint, second: Fingerprint, params: MatchParams) -> Match | None:
     """The match of two frames if it says that they lie on the same glass, else None."""
-    area, reach_px = first.height * first.width, params.reach_px(first.height, first.width)
-    found = match(first.dark, second.dark, area, reach_px)
-    if not _is_sure(found, params):
+    found = _hear_each_other(first, second, first.dark, second.dark, params)
+    if found is None:
         return None
     # What is fixed shows once it is known where the frames lie.
     films = common_films(Patch((0, 0), first.height, first.width), [(first, (0.0, 0.0)), (second, found.offset)])
     here = Cells(~fixed_cells(films, params.same_film_d))
     there = Cells(here.values, (round(found.offset[0]), round(found.offset[1])))
-    area = int(here.values.sum()) * CELL_PX**2
-    found = match(here.within(first.dark), there.within(second.dark), area, reach_px)
-    return found if _is_sure(found, params) and not same_scene(first, second, params) else None
+    found = _hear_each_other(first, second, here.within(first.dark), there.within(second.dark), params)
+    return found if found and not same_scene(first, second, params) else None
 
 
-def _is_sure(match: Match, params: MatchParams) -> bool:
-    return match.score >= params.min_score and match.hits >= _FEWEST_HITS
+def _hear_each_other(
+    first: Fingerprint, second: Fingerprint, dark: Points, other: Points, params: MatchParams
+) -> Match | None:
+    """The match of two frames by what each shows where the other has its strongest points, if it is sure."""
+    search_px = params.reach_px(first.height, first.width)
+    step = first.relief.step
+    if step != second.relief.step:
+        return None
+    here, there = _standing_out(dark), _standing_out(other)
+    if min(len(here), len(there)) < FEWEST_POINTS:
+        return None
+    sums = second.relief.sums(here, _weights(here, first, second), search_px)
+    sums += first.relief.sums(there, _weights(there, second, first), search_px)[::-1, ::-1]
+    ought = [
+        _weights(points, own, of) * expected(_contrast(points, own, of))
+        for points, own, of in ((here, first, second), (there, second, first))
+    ]
+    return settle(loudest(sums, step, search_px), here, np.concatenate(ought), second, params)
+
+
+def _standing_out(points: Points) -> Points:
+    return _by_row(points[np.argsort(-points[:, 2], kind="stable")[:_LOUDEST_POINTS]])
+
+
+def _weights(points: Points, own: Fingerprint, other: Fingerprint) -> npt.NDArray[np.float32]:
+    """What speaks for it that points of a frame show in another: the more they stand out in both, up to a limit."""
+    return np.minimum(points[:, 2] - points[:, 2].min(), np.float32(1)) * expected(_contrast(points, own, other))
+
+
+def _contrast(points: Points, own: Fingerprint, other: Fingerprint) -> npt.NDArray[np.float32]:
+    """How many of the other's textures points stand out by."""
+    return points[:, 2] * own.texture.at(points) / other.texture.at(points)
+
+
+def settle(
+    heard: Heard, points: Points, ought: npt.NDArray[np.float32], frame: Fingerprint, params: MatchParams
+) -> Match | None:
+    """The match of points with a frame in which they were heard, as exactly as they coincide with its own; if sure.
+
+    Each of them `ought` to add so much to what was heard, which must be the work of several.
+    """
+    shown = heard.above * float(ought.sum()) / max(float((ought**2).sum()), 1e-9)
+    if heard.score < params.min_score or shown < FEWEST_POINTS:
+        return None
+    moved = points + np.array([*heard.offset, 0], np.float32)
+    near = match(moved, frame.dark, frame.height * frame.width, frame.relief.step)
+    offset = heard.offset[0] + near.offset[0], heard.offset[1] + near.offset[1]
+    return Match(offset, near.hits, heard.score)

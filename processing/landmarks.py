@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from .cells import Cells, Patch, fixed_cells
-from .fingerprint import Fingerprint, Match, MatchParams, Points, coincide, common_films, improbability, match
+from .fingerprint import FEWEST_POINTS, Fingerprint, Match, MatchParams, Points, coincide, common_films, settle
+from .relief import expected, loudest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence, Set
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 Frame = TypeVar("Frame")
 
 _RADIUS_PX = 1.0
-_FEWEST = 6
 _STRETCH_PX = 1.0
 """By how much more or less of the glass a frame may show than others do over the same number of pixels."""
 
@@ -92,24 +92,21 @@ def number_scenes(frames: Sequence[Frame], same: Callable[[Frame, Frame], bool])
 
 def recognise(glass: Landmarks, frame: Fingerprint, params: MatchParams) -> Match | None:
     """The match of a frame with the glass if it lies on it, else None (also where too little ought to show)."""
-    area, reach_px = frame.height * frame.width, params.reach_px(frame.height, frame.width)
-    found = match(glass.points, frame.dark, area, reach_px)
-    if found.hits <= 0:
+    search_px = params.reach_px(frame.height, frame.width)
+    if len(glass.points) < FEWEST_POINTS:
+        return None
+    ought = expected(glass.points[:, 2] / frame.texture.at(glass.points))
+    heard = loudest(frame.relief.sums(glass.points, ought, search_px), frame.relief.step, search_px)
+    found = settle(heard, glass.points, ought**2, frame, params)
+    if found is None:
         return None
     moved = glass.points + np.array([*found.offset, 0], np.float32)
     moved = moved[((moved[:, :2] >= 0) & (moved[:, :2] < (frame.height, frame.width))).all(axis=1)]
-    ought = moved[moved[:, 2] > 1.3 * frame.faintest * frame.texture.at(moved)]
-    if len(ought) < _FEWEST:
+    ought = expected(moved[:, 2] / frame.texture.at(moved))
+    if heard.above < params.min_share * float((ought**2).sum()):
         return None
-    chance = len(ought) * len(frame.dark) / area * np.pi * _RADIUS_PX**2
-    pairs = coincide(ought, frame.dark, (0.0, 0.0), _RADIUS_PX)
-    shown = len(pairs)
-    score = improbability(shown, chance, chance, reach_px)
-    if (shown - chance) / len(ought) < params.min_share or score < params.min_score:
-        return None
-    if _stretched(ought[pairs[:, 0]], frame.dark[pairs[:, 1]], frame):
-        return None
-    return Match(found.offset, shown - chance, score)
+    pairs = coincide(moved, frame.dark, (0.0, 0.0), _RADIUS_PX)
+    return None if len(pairs) and _stretched(moved[pairs[:, 0]], frame.dark[pairs[:, 1]], frame) else found
 
 
 def _stretched(ought: Points, shown: Points, frame: Fingerprint) -> bool:

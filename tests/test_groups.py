@@ -213,7 +213,8 @@ def cropped(frame: Fingerprint, top: int, left: int) -> Fingerprint:
     moved = [points - np.array([top, left, 0], np.float32) for points in (frame.dark, frame.light)]
     dark, light = (points[(points[:, :2] >= 0).all(axis=1)] for points in moved)
     texture, film = (Cells(cells.values, (-top, -left)) for cells in (frame.texture, frame.film))
-    return Fingerprint(frame.height - top, frame.width - left, dark, light, texture, film)
+    relief = replace(frame.relief, corner=(-top, -left))
+    return Fingerprint(frame.height - top, frame.width - left, dark, light, texture, film, relief)
 
 
 @examples

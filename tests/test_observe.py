@@ -38,7 +38,7 @@ def seen(scan: np.ndarray, folder: Path, threads: int = 1) -> Observation:
 
 def everything(of: Observation) -> list[object]:
     one = of.fingerprint
-    parts = (one.dark, one.light, one.texture.values, one.film.values)
+    parts = (one.dark, one.light, one.texture.values, one.film.values, one.relief.values)
     return [of.codes.path.read_bytes(), *(part.tobytes() for part in parts)]
 
 

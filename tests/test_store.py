@@ -45,9 +45,11 @@ def test_an_observation_comes_back_as_it_was_also_after_a_restart(tmp_path: Path
     assert (one.height, one.width) == (other.height, other.width)
     pairs = [(one.dark, other.dark), (one.light, other.light)]
     pairs += [(one.texture.values, other.texture.values), (one.film.values, other.film.values)]
+    pairs += [(one.relief.values, other.relief.values)]
     for kept, made in pairs:
         np.testing.assert_array_equal(kept, made)
-        assert kept.dtype == np.float32
+        assert kept.dtype == made.dtype
+    assert one.relief.step == other.relief.step
 
 
 def test_what_was_observed_but_not_kept_is_not_there(tmp_path: Path) -> None:
