@@ -121,9 +121,11 @@ class Store:
         """The fingerprint of a frame. Raises OSError where it has been given up."""
         with np.load(self._frame(number) / _FINGERPRINT) as kept:
             height, width = (int(length) for length in kept["size"])
-            points, cells = (kept[name] for name in _POINTS), (Cells(kept[name]) for name in _CELLS)
-            relief = Relief(kept["relief"], step_of(height, width))
-            return Fingerprint(height, width, *points, *cells, relief)
+            dark, light = (kept[name] for name in _POINTS)
+            texture, film = (Cells(kept[name]) for name in _CELLS)
+            return Fingerprint(
+                height, width, dark, light, texture, film, Relief(kept["relief"], step_of(height, width))
+            )
 
 
 def _part(place: Path) -> Path:

@@ -8,7 +8,6 @@ where, to a few hundredths of a pixel.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -39,8 +38,10 @@ _BINS_PER_PX = 3
 _SHARES = (0.0625, 0.25, 1.0)
 _SURE = 12.0
 _FEWEST_POINTS = 16
-_LOUDEST_POINTS = 300
+_LOUDEST_POINTS = 200
 FEWEST_POINTS = 6
+"""What fewer points say is not believed, however loud."""
+
 _FAINTEST = np.float32(0.3)
 _TILE_PX = 512
 
@@ -408,34 +409,27 @@ def _hear_each_other(
     first: Fingerprint, second: Fingerprint, dark: Points, other: Points, params: MatchParams
 ) -> Match | None:
     """The match of two frames by what each shows where the other has its strongest points, if it is sure."""
-    search_px = params.reach_px(first.height, first.width)
+    here, there = _strongest(dark, _LOUDEST_POINTS), _strongest(other, _LOUDEST_POINTS)
     step = first.relief.step
-    if step != second.relief.step:
+    if min(len(here), len(there)) < FEWEST_POINTS or step != second.relief.step:
         return None
-    here, there = _standing_out(dark), _standing_out(other)
-    if min(len(here), len(there)) < FEWEST_POINTS:
-        return None
-    sums = second.relief.sums(here, _weights(here, first, second), search_px)
-    sums += first.relief.sums(there, _weights(there, second, first), search_px)[::-1, ::-1]
-    ought = [
-        _weights(points, own, of) * expected(_contrast(points, own, of))
-        for points, own, of in ((here, first, second), (there, second, first))
-    ]
-    return settle(loudest(sums, step, search_px), here, np.concatenate(ought), second, params)
+    search_px = params.reach_px(first.height, first.width)
+    sums, ought = _listen(here, first, second, search_px)
+    back, too = _listen(there, second, first, search_px)
+    heard = loudest(sums + back[::-1, ::-1], step, search_px)
+    return settle(heard, here, np.concatenate([ought, too]), second, params)
 
 
-def _standing_out(points: Points) -> Points:
-    return _by_row(points[np.argsort(-points[:, 2], kind="stable")[:_LOUDEST_POINTS]])
+def _listen(
+    points: Points, own: Fingerprint, other: Fingerprint, search_px: int
+) -> tuple[Plane, npt.NDArray[np.float32]]:
+    """What another frame shows at a frame's own points, for each offset, and what each of them ought to add to it.
 
-
-def _weights(points: Points, own: Fingerprint, other: Fingerprint) -> npt.NDArray[np.float32]:
-    """What speaks for it that points of a frame show in another: the more they stand out in both, up to a limit."""
-    return np.minimum(points[:, 2] - points[:, 2].min(), np.float32(1)) * expected(_contrast(points, own, other))
-
-
-def _contrast(points: Points, own: Fingerprint, other: Fingerprint) -> npt.NDArray[np.float32]:
-    """How many of the other's textures points stand out by."""
-    return points[:, 2] * own.texture.at(points) / other.texture.at(points)
+    The weakest are mostly film, and count little.
+    """
+    shown = expected(points[:, 2] * own.texture.at(points) / other.texture.at(points))
+    weights = np.minimum(points[:, 2] - points[:, 2].min(), np.float32(1)) * shown
+    return other.relief.sums(points, weights, search_px), weights * shown
 
 
 def settle(

@@ -14,12 +14,12 @@ import numpy.typing as npt
 from scipy import ndimage
 from scipy.special import log_ndtr
 
-from .cells import Corner
 from .kernel import kernel
-from .placement import first_pixel, turned
+from .placement import turned, turned_box
 
 if TYPE_CHECKING:
     from .arrays import Mask, Plane
+    from .cells import Corner
 
 _LARGEST = 2 << 20
 """Values in a relief, at most: larger frames have coarser ones, as their dirt is larger."""
@@ -31,8 +31,15 @@ _MOST = 1.5
 """Textures that stand for all beyond: nothing shall be heard for one loud place."""
 
 _STEPS = 127 / _MOST
-_TAIL = 0.9
-"""Strangers stray by chance further than the normal distribution says; scaled so, they do not. Measured."""
+_SHOWN = np.float32(0.5)
+"""What a relief shows of the contrast of a point, which is taken over more pixels."""
+
+_TAIL = 0.8
+"""By which sums that stray are made smaller before chance is asked: a few loud places stray further together than the
+normal distribution says."""
+
+HALO_STEPS = 6
+"""Values around one that it depends on, in each direction."""
 
 _FEWEST_OFFSETS = 16
 """Offsets to each side by which chance is judged, where fewer are asked for."""
@@ -56,11 +63,11 @@ class Relief:
         return replace(self, sign=-self.sign)
 
     def turned(self, orientation: int, height: int, width: int) -> Relief:
-        """The same of a frame of this size once it is turned: rows that fill no step come to lie before the first."""
+        """The same of a frame of this size once it is turned."""
         rows, columns = (count * self.step for count in self.values.shape)
-        far, near = first_pixel(orientation, rows, columns), first_pixel(orientation, height, width)
+        top, left, _ = turned_box(orientation, *self.corner, (rows, columns), height, width)
         values = np.ascontiguousarray(turned(self.values, orientation))
-        return Relief(values, self.step, (near[0] - far[0], near[1] - far[1]), self.sign)
+        return Relief(values, self.step, (top, left), self.sign)
 
     def sums(self, points: npt.NDArray[np.float32], weights: npt.NDArray[np.float32], search_px: int) -> Plane:
         """What lies at the points (n, 2 or more), by weight and summed up, for each offset of them in steps.
@@ -101,24 +108,18 @@ def raised(residual: Plane, known: Mask, texture: Plane, step: int) -> npt.NDArr
     if not rows * columns:
         return np.zeros((rows, columns), np.int8)
     whole = residual[: rows * step, : columns * step].reshape(rows, step, columns, step)
-    sure = known[: rows * step, : columns * step].reshape(rows, step, columns, step).all(axis=(1, 3))
+    sure = known[: rows * step, : columns * step].reshape(rows, step, columns, step)
     blocks = whole.mean(axis=(1, 3))
     band = ndimage.gaussian_filter(blocks, _FINE) - ndimage.gaussian_filter(blocks, _COARSE)
     band /= texture[step // 2 :: step, step // 2 :: step][:rows, :columns]
-    band[ndimage.binary_dilation(~sure, iterations=2)] = 0
+    lacking = np.count_nonzero(sure, axis=(1, 3)) < step**2
+    band[ndimage.binary_dilation(lacking, iterations=2)] = 0
     return np.rint(_STEPS * np.clip(band, -_MOST, _MOST)).astype(np.int8)
-
-
-HALO_STEPS = 6
-"""Values around one that it depends on, in each direction."""
 
 
 def expected(contrast: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """What a relief shows of a point that stands out by so many textures, on the average."""
     return np.minimum(_SHOWN * contrast, np.float32(_MOST))
-
-
-_SHOWN = np.float32(0.5)
 
 
 def loudest(sums: Plane, step: int, search_px: int) -> Heard:
@@ -164,7 +165,10 @@ def _sum(
         if count <= 0:
             continue
         for v in range(max(-reach, -y), min(reach, rows - 2 - y) + 1):
-            upper, lower = values[y + v, x + low : x + low + count + 1], values[y + v + 1, x + low : x + low + count + 1]
+            upper, lower = (
+                values[y + v, x + low : x + low + count + 1],
+                values[y + v + 1, x + low : x + low + count + 1],
+            )
             sums = out[v + reach, low + reach : low + reach + count]
             for u in range(count):
                 sums[u] += a * upper[u] + b * upper[u + 1] + c * lower[u] + d * lower[u + 1]

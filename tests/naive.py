@@ -164,3 +164,20 @@ def membrane(plane: npt.NDArray[np.floating], hole: Mask) -> Floats:
     if places:
         out[hole] = np.linalg.solve(matrix, right)
     return out
+
+
+def sums(
+    places: npt.NDArray[np.float32], weights: npt.NDArray[np.float32], values: npt.NDArray[np.int8], reach: int
+) -> Floats:
+    """What lies at places, weighted and summed up, for each offset of them, interpolated linearly."""
+    out = np.zeros((2 * reach + 1, 2 * reach + 1))
+    for (row, column), weight in zip(places.astype(np.float64), weights.astype(np.float64), strict=True):
+        for v in range(-reach, reach + 1):
+            for u in range(-reach, reach + 1):
+                y, x = math.floor(row) + v, math.floor(column) + u
+                if 0 <= y < values.shape[0] - 1 and 0 <= x < values.shape[1] - 1:
+                    down, right = row - math.floor(row), column - math.floor(column)
+                    upper = (1 - right) * int(values[y, x]) + right * int(values[y, x + 1])
+                    lower = (1 - right) * int(values[y + 1, x]) + right * int(values[y + 1, x + 1])
+                    out[v + reach, u + reach] += weight * ((1 - down) * upper + down * lower)
+    return out

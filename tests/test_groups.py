@@ -13,7 +13,7 @@ from dustwatch.daemon.groups import Group, Groups, Member
 from dustwatch.processing.cells import Cells
 from dustwatch.processing.fingerprint import Fingerprint, MatchParams
 from dustwatch.processing.placement import ORIENTATIONS
-from tests.signatures import Rng, a_film, scattered, signature
+from tests.signatures import HEIGHT, WIDTH, Rng, a_film, scattered, signature
 
 PARAMS = MatchParams()
 
@@ -102,7 +102,7 @@ def test_who_joined_for_a_few_leftovers_is_sent_away_when_the_glass_is_known(see
     before = scattered(rng, 150)
     after = np.concatenate([before[::5], scattered(rng, 150)])
     of = [0, 1, 1, 1, 1, 1]
-    frames = scans(rng, [before, after], of, shown=0.9)
+    frames = [signature(rng, [before, after][k], shown=0.9, clutter=20) for k in of]
     assert frames_in(group(frames[:2], PARAMS)) == [[0, 1]]
     assert frames_in(group(frames, PARAMS)) == by_glass(of)
 
@@ -159,6 +159,17 @@ def test_who_was_not_recognised_at_first_joins_when_the_glass_is_known() -> None
     frames = [signature(rng, dirt, busy=5), *(signature(rng, dirt, shown=0.6) for _ in range(6))]
     assert frames_in(group(frames[:2], PARAMS)) == [[0], [1]]
     assert frames_in(group(frames, PARAMS)) == [list(range(7))]
+
+
+@examples
+@given(seed=seeds)
+def test_sparse_dirt_is_recognised_on_busy_film(seed: int) -> None:
+    """A third of the frames are so busy that of 40 pieces of dirt they hide most."""
+    rng = np.random.default_rng(seed)
+    glasses = [scattered(rng, 40) for _ in range(2)]
+    of = [0, 1, 0, 1, 0, 1, 0, 1, 0, 1, 0, 1]
+    frames = [signature(rng, glasses[k], shown=0.9, busy=3 if n % 3 == 2 else 1) for n, k in enumerate(of)]
+    assert frames_in(group(frames, PARAMS)) == by_glass(of)
 
 
 @examples
@@ -222,9 +233,10 @@ def cropped(frame: Fingerprint, top: int, left: int) -> Fingerprint:
 def test_a_frame_of_another_scale_is_not_taken_for_one_of_the_glass(seed: int, scale: float) -> None:
     rng = np.random.default_rng(seed)
     dirt = scattered(rng, 100)
-    frames = [signature(rng, dirt, shown=0.9) for _ in range(5)]
-    larger = replace(frames[4], dark=frames[4].dark * np.array([scale, scale, 1], np.float32))
-    assert frames_in(group([*frames[:4], larger], PARAMS)) == [[0, 1, 2, 3], [4]]
+    frames = [signature(rng, dirt, shown=0.9) for _ in range(4)]
+    grown = dirt * np.array([scale, scale, 1], np.float32)
+    larger = signature(rng, grown[(grown[:, :2] < (HEIGHT, WIDTH)).all(axis=1)], shown=0.9)
+    assert frames_in(group([*frames, larger], PARAMS)) == [[0, 1, 2, 3], [4]]
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -118,15 +118,27 @@ def test_neither_a_stranger_nor_the_wiped_glass_is_recognised(seed: int) -> None
     assert recognise(glass, signature(rng, left_behind), PARAMS) is None
 
 
-def test_dirt_that_cannot_show_on_a_busy_film_is_not_missed() -> None:
-    """Of a film so busy that only the strongest dirt stands out, no more than that is asked."""
-    rng = np.random.default_rng(8)
-    dirt = scattered(rng, 160)
+@examples
+@given(seed=seeds)
+def test_dirt_is_heard_on_a_film_so_busy_that_hardly_any_makes_a_point(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    dirt = scattered(rng, 60)
     glass = learnt(members(rng, dirt))
-    frame = signature(rng, dirt[dirt[:, 2] > 5])
-    strong_only = replace(frame, dark=frame.dark[frame.dark[:, 2] > 5])
-    assert strong_only.faintest > 5
-    assert recognise(glass, strong_only, PARAMS)
+    frame = signature(rng, dirt, offset=(30.4, -20.2), busy=3.3, clutter=400)
+    assert len(coincide(dirt, frame.dark, (30.4, -20.2), 0.5)) < 20
+    found = recognise(glass, frame, PARAMS)
+    assert found is not None
+    np.testing.assert_allclose(found.offset, (30.4, -20.2), atol=1)
+
+
+def test_a_few_leftovers_however_loud_are_no_glass() -> None:
+    rng = np.random.default_rng(3)
+    dirt = scattered(rng, 12)
+    dirt[:, 2] = 40
+    glass = learnt(members(rng, dirt))
+    assert len(glass.points) >= 10
+    assert recognise(glass, signature(rng, dirt), PARAMS)
+    assert recognise(glass, signature(rng, dirt[::4], shown=1), PARAMS) is None
 
 
 def test_too_little_dirt_recognises_nothing() -> None:
