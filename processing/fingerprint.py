@@ -39,7 +39,7 @@ _SHARES = (0.0625, 0.25, 1.0)
 _SURE = 12.0
 _FEWEST_POINTS = 16
 _LOUDEST_POINTS = 200
-FEWEST_POINTS = 6
+FEWEST_SHOWN = 6
 """What fewer points say is not believed, however loud."""
 
 _FAINTEST = np.float32(0.3)
@@ -411,7 +411,7 @@ def _hear_each_other(
     """The match of two frames by what each shows where the other has its strongest points, if it is sure."""
     here, there = _strongest(dark, _LOUDEST_POINTS), _strongest(other, _LOUDEST_POINTS)
     step = first.relief.step
-    if min(len(here), len(there)) < FEWEST_POINTS or step != second.relief.step:
+    if min(len(here), len(there)) < FEWEST_SHOWN or step != second.relief.step:
         return None
     search_px = params.reach_px(first.height, first.width)
     sums, ought = _listen(here, first, second, search_px)
@@ -440,7 +440,7 @@ def settle(
     Each of them `ought` to add so much to what was heard, which must be the work of several.
     """
     shown = heard.above * float(ought.sum()) / max(float((ought**2).sum()), 1e-9)
-    if heard.score < params.min_score or shown < FEWEST_POINTS:
+    if heard.score < params.min_score or shown < FEWEST_SHOWN:
         return None
     moved = points + np.array([*heard.offset, 0], np.float32)
     near = match(moved, frame.dark, frame.height * frame.width, frame.relief.step)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from .cells import Cells, Patch, fixed_cells
-from .fingerprint import FEWEST_POINTS, Fingerprint, Match, MatchParams, Points, coincide, common_films, settle
+from .fingerprint import FEWEST_SHOWN, Fingerprint, Match, MatchParams, Points, coincide, common_films, settle
 from .relief import expected, loudest
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def number_scenes(frames: Sequence[Frame], same: Callable[[Frame, Frame], bool])
 def recognise(glass: Landmarks, frame: Fingerprint, params: MatchParams) -> Match | None:
     """The match of a frame with the glass if it lies on it, else None (also where too little ought to show)."""
     search_px = params.reach_px(frame.height, frame.width)
-    if len(glass.points) < FEWEST_POINTS:
+    if len(glass.points) < FEWEST_SHOWN:
         return None
     ought = expected(glass.points[:, 2] / frame.texture.at(glass.points))
     heard = loudest(frame.relief.sums(glass.points, ought, search_px), frame.relief.step, search_px)
