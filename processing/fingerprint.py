@@ -60,7 +60,7 @@ class MatchParams:
 
     search_px: Annotated[int, Interval(ge=1, le=256)] = 64
     min_score: Annotated[float, Interval(ge=2.0, le=50.0)] = 5.0
-    min_share: Annotated[float, Interval(gt=0.0, lt=1.0)] = 0.25
+    min_share: Annotated[float, Interval(gt=0.0, lt=1.0)] = 0.33
     same_film_d: Annotated[float, Interval(ge=0.0, le=0.5)] = 0.02
 
     def reach_px(self, height: int, width: int) -> int:
