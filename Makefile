@@ -6,7 +6,7 @@ FILES := $(sort $(wildcard daemon/*.py processing/*.py profiles/*))
 # Named after the list of files: a file that comes or goes has to be installed, one that is edited has not.
 READY := $(VENV)/ready-$(firstword $(shell echo '$(FILES)' | cksum))
 
-.PHONY: help demo test check bench bench-full clean
+.PHONY: help demo test check bench bench-full bench-speed clean
 
 help:  ## What can be made
 	@sed -n 's/^\([a-z-]*\):.*## /make \1\t/p' Makefile
@@ -28,6 +28,9 @@ bench: $(READY)  ## How clean the frames come out, against what others do: bench
 
 bench-full: $(READY)  ## The same with more rolls, longer ones, and those of other kinds; takes hours
 	$(BIN)/python -m tests.bench.quality --full
+
+bench-speed: $(READY)  ## How long frames take, against copying them: bench-out/speed.md and .png
+	$(BIN)/python -m tests.bench.speed
 
 clean:  ## Remove all that was made here
 	rm -rf $(VENV) build *.egg-info demo bench-out

@@ -28,7 +28,7 @@ from .strips import Span, Tile, tiles
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from .arrays import Plane
+    from .arrays import Mask, Plane
     from .placement import Placement
     from .planes import PlaneFile
 
@@ -44,6 +44,8 @@ FEWEST_SHOWN = 6
 
 _FAINTEST = np.float32(0.3)
 _TILE_PX = 512
+_BACKGROUND_PX = 13.0
+"""How wide the background is, at least, for each pixel that is made one."""
 
 Points = npt.NDArray[np.float32]
 """(n, 3): row, column, and contrast in units of the local texture unless said otherwise; ordered by row."""
@@ -122,15 +124,22 @@ class Match:
 
 
 def fingerprint(codes: PlaneFile, film: Plane, params: ResidualParams) -> Fingerprint:
-    """The signature of the frame whose coded residual is `codes` and whose film densities by cell are `film`."""
-    step = step_of(codes.height, codes.width)
+    """The signature of the frame whose coded residual is `codes` and whose film densities by cell are `film`.
+
+    Large frames are looked at with less resolution: their dirt is larger.
+    """
+    fine = int(max(1, min(params.background_px // _BACKGROUND_PX, codes.height // _TILE_PX, codes.width // _TILE_PX)))
+    params = ResidualParams(params.background_px / fine)
+    height, width = codes.height // fine, codes.width // fine
+    step = step_of(height, width)
     halo = max(-(-(params.texture_px + 20) // step), HALO_STEPS) * step
     found: list[list[Points]] = [[], []]
     busy = np.empty_like(film)
-    relief = np.zeros((codes.height // step, codes.width // step), np.int8)
-    for tile in tiles(codes.height, codes.width, size=_TILE_PX, halo=halo):
+    relief = np.zeros((height // step, width // step), np.int8)
+    for tile in tiles(height, width, size=_TILE_PX, halo=halo):
         rows, columns = tile.rows, tile.columns
-        residual, known = decode(codes.read(rows.low, rows.high, columns.low, columns.high))
+        window = (side * fine for side in (rows.low, rows.high, columns.low, columns.high))
+        residual, known = _thinned(*decode(codes.read(*window)), fine)
         scale = texture(residual, known, params)
         small = smooth(residual, 1.0) - smooth(residual, 4.0)
         small /= scale
@@ -143,19 +152,38 @@ def fingerprint(codes: PlaneFile, film: Plane, params: ResidualParams) -> Finger
         above, before = rows.start // step, columns.start // step
         own = heights[inner]
         relief[above : above + own.shape[0], before : before + own.shape[1]] = own
-        centres = [_cell_centres(span) for span in (rows, columns)]
-        cells = scale[np.ix_(*centres)]
-        top, left = rows.start // CELL_PX, columns.start // CELL_PX
-        busy[top : top + cells.shape[0], left : left + cells.shape[1]] = cells
-    most = max(codes.height * codes.width // _PX_PER_POINT, 50)
-    dark, light = (_strongest(np.concatenate(points), most) for points in found)
-    return Fingerprint(codes.height, codes.width, dark, light, Cells(busy), Cells(film), Relief(relief, step))
+        (down, y), (right, x) = (
+            _cell_centres(*side, fine) for side in zip((rows, columns), film.shape, (height, width), strict=True)
+        )
+        busy[np.ix_(down, right)] = scale[np.ix_(y, x)]
+    most = max(height * width // _PX_PER_POINT, 50)
+    dark, light = (_magnified(_strongest(np.concatenate(points), most), fine) for points in found)
+    return Fingerprint(codes.height, codes.width, dark, light, Cells(busy), Cells(film), Relief(relief, step * fine))
 
 
-def _cell_centres(span: Span) -> npt.NDArray[np.intp]:
-    """Where the middles of the span's cells lie in an array that holds it with its halo; of a narrow cell, its end."""
-    middles = np.arange(span.start + CELL_PX // 2, span.stop + CELL_PX // 2, CELL_PX)
-    return np.minimum(middles, span.stop - 1) - span.low
+def _thinned(residual: Plane, known: Mask, size: int) -> tuple[Plane, Mask]:
+    """Means over squares of `size` px, and where all of these are known."""
+    if size == 1:
+        return residual, known
+    shape = residual.shape[0] // size, size, residual.shape[1] // size, size
+    return residual.reshape(shape).mean(axis=(1, 3)), np.asarray(known.reshape(shape).all(axis=(1, 3)))
+
+
+def _magnified(points: Points, size: int) -> Points:
+    """Points of a picture, by those of one in which each pixel stands for a square of `size` px."""
+    out = points.copy()
+    out[:, :2] = (out[:, :2] + np.float32(0.5)) * size - np.float32(0.5)
+    return out
+
+
+def _cell_centres(span: Span, count: int, length: int, fine: int) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Which of `count` cells have their middle in the span, and where in an array that holds it with its halo.
+
+    Of a narrow cell it is its end; a pixel of the span stands for `fine` px.
+    """
+    middles = np.minimum((np.arange(count) * CELL_PX + CELL_PX // 2) // fine, length - 1)
+    (inside,) = np.nonzero((middles >= span.start) & (middles < span.stop))
+    return inside, middles[inside] - span.low
 
 
 def _peaks(small: Plane, tile: Tile) -> Points:

@@ -2,10 +2,18 @@
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Names of files that were logged need not be text, but only text can be told by the process that ran the test."""
+    report = yield
+    report.sections = [(title, said.encode(errors="backslashreplace").decode()) for title, said in report.sections]
+    return report
 
 
 @pytest.fixture

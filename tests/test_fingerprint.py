@@ -197,6 +197,22 @@ def test_tiles_leave_no_trace(tmp_path: Path, tile: int, monkeypatch: pytest.Mon
     np.testing.assert_array_equal(cut.relief.values, whole.relief.values)
 
 
+def test_a_large_frame_is_looked_at_with_less_resolution(tmp_path: Path) -> None:
+    """Its dirt is larger, and found where it is."""
+    places = [(150.0, 300.0), (700.3, 1200.6), (1300.5, 400.25)]
+    y, x = np.mgrid[:1540, :1543]
+    density = np.random.default_rng(1).normal(0.5, 0.004, y.shape)
+    for row, column in places:
+        density += 0.2 * np.exp(-((y - row) ** 2 + (x - column) ** 2) / (2 * 4.5**2))
+    film = cells_of(density)
+    found = fingerprint(left_by(tmp_path, density.astype(np.float32)), film, ResidualParams(background_px=40))
+    strong = found.dark[found.dark[:, 2] > 5]
+    np.testing.assert_allclose(strong[:, :2], places, atol=0.3)
+    assert found.relief.step == 6
+    assert found.texture.values.shape == film.shape
+    assert (found.texture.values > 0).all()
+
+
 def test_of_a_busy_frame_only_the_strongest_points_are_noted(tmp_path: Path) -> None:
     density = blobs((480, 480), [], 0, grain=0.1)
     found = fingerprint(left_by(tmp_path, density), cells_of(density), ResidualParams())
