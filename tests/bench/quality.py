@@ -54,22 +54,20 @@ class Series:
 class Plan:
     """What is measured: `wiped` rolls against the peers, `series`, and the grouping of `grouped` rolls of any kind.
 
-    There is a roll for each seed; of the series only if `every_seed`, or else for the first.
+    There is a roll for each seed.
     """
 
     wiped: RollParams
     series: Mapping[str, Series]
     grouped: int
-    every_seed: bool = True
     slow_peers: bool = True
 
 
 WIPED = RollParams(wipes=(14,))
 BENCH = Plan(
     WIPED,
-    {NEGATIVES: Series((4, 8, 16, 24)), POSITIVES: Series((24,), INVERTED)},
+    {NEGATIVES: Series((4, 8, 16, 24, 50)), POSITIVES: Series((24,), INVERTED)},
     grouped=3,
-    every_seed=False,
     slow_peers=False,
 )
 FULL = Plan(
@@ -123,12 +121,11 @@ def against_peers(plan: Plan, seeds: Sequence[int], bench: Bench) -> list[list[R
 
 def by_count(plan: Plan, seeds: Sequence[int], bench: Bench) -> ByCount:
     """The scans, dustbust and ours, means over the rolls, by series and number of frames."""
-    chosen = seeds if plan.every_seed else seeds[:1]
     found = {}
-    with progress("by frames", sum(2 * max(series.counts) for series in plan.series.values()) * len(chosen)) as step:
+    with progress("by frames", sum(2 * max(series.counts) for series in plan.series.values()) * len(seeds)) as step:
         for name, series in plan.series.items():
             like = replace(plan.wiped, wipes=(), frames=max(series.counts), **series.changes)
-            rolls = [bench.by_count(replace(like, seed=seed), series.counts, step) for seed in chosen]
+            rolls = [bench.by_count(replace(like, seed=seed), series.counts, step) for seed in seeds]
             found[name] = {count: mean_rows(roll[count] for roll in rolls) for count in series.counts}
     return found
 
