@@ -44,6 +44,9 @@ FEWEST_SHOWN = 6
 
 _FAINTEST = np.float32(0.3)
 _TILE_PX = 512
+_STEEP_D, _STEEP_TEXTURE_D = 0.85, 10.0
+"""How much the film's density may differ between cells beside each other, and the texture of those where it is more."""
+
 _BACKGROUND_PX = 13.0
 """How wide the background is, at least, for each pixel that is made one."""
 
@@ -156,9 +159,25 @@ def fingerprint(codes: PlaneFile, film: Plane, params: ResidualParams) -> Finger
             _cell_centres(*side, fine) for side in zip((rows, columns), film.shape, (height, width), strict=True)
         )
         busy[np.ix_(down, right)] = scale[np.ix_(y, x)]
+    calm = _calm(film)
+    busy[~calm] = _STEEP_TEXTURE_D
+    relief[~calm[np.ix_(*(_cells_of(count, step * fine) for count in relief.shape))]] = 0
     most = max(height * width // _PX_PER_POINT, 50)
-    dark, light = (_magnified(_strongest(np.concatenate(points), most), fine) for points in found)
+    dark, light = (_strongest(Cells(calm).within(_magnified(np.concatenate(points), fine)), most) for points in found)
     return Fingerprint(codes.height, codes.width, dark, light, Cells(busy), Cells(film), Relief(relief, step * fine))
+
+
+def _calm(film: Plane) -> Mask:
+    """Which cells tell something: not where an edge passes of what is no film, as a sprocket hole or the holder.
+
+    These have dark seams, and come again from frame to frame.
+    """
+    return np.asarray(ndimage.maximum_filter(film, 3) - ndimage.minimum_filter(film, 3) <= _STEEP_D)
+
+
+def _cells_of(count: int, size: int) -> npt.NDArray[np.intp]:
+    """The cells in which the middles of squares of `size` px lie, side by side."""
+    return (np.arange(count) * size + size // 2) // CELL_PX
 
 
 def _thinned(residual: Plane, known: Mask, size: int) -> tuple[Plane, Mask]:

@@ -24,7 +24,7 @@ from dustwatch.processing.cells import CELL_PX, Patch
 from dustwatch.processing.clean import FrameDirt, RepairParams, clean, dirt_in_frame
 from dustwatch.processing.density import Tone, density_table, to_values
 from dustwatch.processing.figures import INSIDE_D, figures
-from dustwatch.processing.fill import fill
+from dustwatch.processing.fill import Holes
 from dustwatch.processing.learn import LearnParams, Witness, learn
 from dustwatch.processing.observe import observe
 from dustwatch.processing.placement import Placement
@@ -104,7 +104,9 @@ def lines(one: Observed, dirt: FrameDirt, ours: Scan) -> list[Line]:
     """A line for each class of size in a frame; nan where it has none."""
     frame, hole = one.frame, one.frame.glass > _HOLE_D
     shown = density_table(_TONE, 65535)[frame.scan]
-    spanned = np.moveaxis(fill(np.moveaxis(shown, -1, 0), hole), 0, -1)
+    holes = Holes(hole)
+    spanned = shown.copy()
+    spanned[hole] = holes.span(shown[holes.edge].T).T
     pictures = (
         frame.scan,
         ours,
@@ -114,9 +116,11 @@ def lines(one: Observed, dirt: FrameDirt, ours: Scan) -> list[Line]:
     rows, columns = (Span(0, length, 0, length) for length in frame.glass.shape)
     known = dirt_in_frame(dirt, Tile(rows, columns))
     residual, _ = decode(one.codes)
+    missing = np.zeros_like(residual)
+    missing[hole] = residual[hole] - holes.span(residual[holes.edge][None])[0]
     guesses = (
         np.zeros_like(frame.glass) if known is None else known[0],
-        residual - fill(residual[None], hole)[0],
+        missing,
     )
     size = diameters(frame.glass)
     found = []
