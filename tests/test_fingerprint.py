@@ -311,13 +311,13 @@ def test_how_improbable_it_is_that_points_coincide_is_what_chance_says() -> None
 
 
 def test_the_seams_of_sprocket_holes_tell_nothing(tmp_path: Path) -> None:
-    density = blobs((480, 640), [(100, 100), (120, 500)], 0.2) + np.float32(0.4)
+    density = blobs((480, 640), [(100, 100), (120, 500)], 0.2) + np.float32(0.8)
     for left in range(40, 640, 160):
-        density[300:420, left : left + 80] = 1.6  # the seam
+        density[300:420, left : left + 80] = 2.0  # the seam
         density[308:412, left + 8 : left + 72] = 0.05
     film = density.reshape(480 // CELL_PX, CELL_PX, 640 // CELL_PX, CELL_PX).mean((1, 3))
     found = fingerprint(left_by(tmp_path, density), film, ResidualParams())
     strong = found.dark[found.dark[:, 2] > 5]
     np.testing.assert_allclose(strong[:, :2], [(100, 100), (120, 500)], atol=0.2)
-    assert not found.relief.values[150:210].any()
+    assert not found.relief.values[148:156, 20:60].any()
     assert found.relief.values[:130].any()
