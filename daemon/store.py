@@ -20,7 +20,7 @@ from ..processing.fingerprint import Fingerprint
 from ..processing.learn import GlassMap
 from ..processing.observe import Observation
 from ..processing.planes import PlaneFile
-from ..processing.relief import Relief, step_of
+from ..processing.relief import Relief
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Set
@@ -63,7 +63,8 @@ class Store:
         with _part(files[1]).open("wb") as stream:
             points = {name: getattr(one, name) for name in _POINTS}
             cells = {name: getattr(one, name).values for name in _CELLS}
-            np.savez(stream, size=[one.height, one.width], relief=one.relief.values, **points, **cells)
+            size, relief = [one.height, one.width], one.relief
+            np.savez(stream, size=size, relief=relief.values, step=relief.step, **points, **cells)
         for file in files:
             _sync(_part(file))
         for file in files:
@@ -123,9 +124,8 @@ class Store:
             height, width = (int(length) for length in kept["size"])
             dark, light = (kept[name] for name in _POINTS)
             texture, film = (Cells(kept[name]) for name in _CELLS)
-            return Fingerprint(
-                height, width, dark, light, texture, film, Relief(kept["relief"], step_of(height, width))
-            )
+            relief = Relief(kept["relief"], int(kept["step"]))
+            return Fingerprint(height, width, dark, light, texture, film, relief)
 
 
 def _part(place: Path) -> Path:

@@ -12,7 +12,7 @@ from scipy import ndimage
 from .cells import CELL_PX
 from .evidence import EvidenceParams, gather, hear, suspects
 from .fingerprint import Fingerprint, MatchParams, match
-from .residual import UNKNOWN, ResidualParams, decode, texture
+from .residual import BLOCK_PX, UNKNOWN, ResidualParams, decode, texture
 from .spots import TOUCHING, peaks
 from .strips import Span, tiles
 
@@ -99,8 +99,9 @@ def dirt_seen(codes: PlaneFile, residual: ResidualParams, evidence: EvidencePara
     picture = np.full((-(-codes.height // factor), -(-codes.width // factor)), 255, np.uint8)
     densest: list[npt.NDArray[np.float32]] = []
     dirty = 0
-    # Tiles begin where a pixel of the picture does.
-    for tile in tiles(codes.height, codes.width, size=_TILE_PX // factor * factor, halo=residual.texture_px + 8):
+    # Tiles begin where a pixel of the picture and a block do.
+    unit = factor * BLOCK_PX
+    for tile in tiles(codes.height, codes.width, size=_TILE_PX // unit * unit, halo=residual.texture_px + 8):
         density = _dirt_in(codes, tile.rows, tile.columns, residual, evidence)
         labels, count = ndimage.label(density > 0, TOUCHING)
         # Each particle is counted in the tile in which its first pixel lies.

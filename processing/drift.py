@@ -7,7 +7,6 @@ along the travel. Nobody tells which axis of the glass that is, as software may 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from itertools import starmap
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -117,11 +116,9 @@ def wobble(
     begun = [[Drift(axis, *ends)] * len(frames) for axis, ends in enumerate(places)]
     points = landmarks(frames, scenes, params, bare, _RADII_PX[0]).points
     followed = [_all_followed(points, frames, drifts, _RADII_PX[0]) for drifts in begun]
-    explains, freedom = (
-        [sum(getattr(one, what) for one in along) for along in followed] for what in ("explains", "freedom")
-    )
-    axis = int(np.argmax(explains))
-    if explains[axis] <= _SURE * freedom[axis]:
+    explains = [sum(one.explains for one in along) for along in followed]
+    axis = explains.index(max(explains))
+    if explains[axis] <= _SURE * sum(one.freedom for one in followed[axis]):
         return None
     drifts = [one.drift for one in followed[axis]]
     for radius_px in _RADII_PX[1:]:
@@ -140,8 +137,7 @@ def _all_followed(
     drifts: Sequence[Drift],
     radius_px: float,
 ) -> list[_Followed]:
-    jobs = ((points, *frame, drift, radius_px) for frame, drift in zip(frames, drifts, strict=True))
-    return list(starmap(_followed, jobs))
+    return [_followed(points, *frame, drift, radius_px) for frame, drift in zip(frames, drifts, strict=True)]
 
 
 def _straightened(points: Points, offset: tuple[float, float], drift: Drift) -> Points:

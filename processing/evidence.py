@@ -173,7 +173,10 @@ def _gather(
 
 
 def suspects(evidence: Evidence, params: EvidenceParams, margin_px: int) -> Mask:
-    """Where dirt may lie: spots over `grow` that reach `seed` somewhere, holes closed, widened by `margin_px`."""
+    """Where dirt may lie: spots over `grow` that reach `seed` and `without_loudest` somewhere and are large enough.
+
+    Their holes are closed, and they are widened by `margin_px`.
+    """
     spots, boxes = _spots(
         evidence.significance,
         evidence.without_loudest,
@@ -207,7 +210,7 @@ def _spots(
     boxes = []
     for y in range(height):
         for x in range(width):
-            if significance[y, x] <= seed or taken[y, x]:
+            if not significance[y, x] > max(seed, grow) or taken[y, x]:
                 continue
             taken[y, x] = True
             found[0, 0], found[0, 1] = y, x

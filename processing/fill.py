@@ -43,9 +43,9 @@ class Holes:
         self._edge_numbers = numbers[self.edge]
 
     def span(self, edge: Values) -> Values:
-        """What spans the holes in each plane, (planes, pixels of the holes), if their edges are so: (planes, pixels).
+        """What spans the holes in each plane, (planes, pixels of the holes), by what the plane shows at `self.edge`.
 
-        Pixels come row after row. A hole without any edge is spanned by 0.
+        `edge` is that: (planes, pixels of the edge). Pixels come row after row. Holes without an edge are spanned by 0.
         """
         values = np.zeros((self._count + len(self._edge_numbers), len(edge)), np.float32)
         values[self._edge_numbers] = edge.T

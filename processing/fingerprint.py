@@ -21,7 +21,7 @@ from .cells import CELL_PX, Cells, Patch, films_on, fixed_cells
 from .kernel import kernel
 from .placement import first_pixel, turned, turned_points, upright_size
 from .relief import HALO_STEPS, Heard, Relief, expected, loudest, raised, step_of
-from .residual import ResidualParams, decode, texture
+from .residual import BLOCK_PX, ResidualParams, decode, texture
 from .smooth import smooth
 from .strips import Span, Tile, tiles
 
@@ -45,7 +45,11 @@ FEWEST_SHOWN = 6
 _FAINTEST = np.float32(0.3)
 _TILE_PX = 512
 _STEEP_D, _STEEP_TEXTURE_D = 0.85, 10.0
-"""How much the film's density may differ between cells beside each other, and the texture of those where it is more."""
+"""How much the film's density may differ within a cell and the eight around it, and the texture noted where it does by
+more. In pictures it hardly ever does; the seams of sprocket holes are heard up to 1 D."""
+
+_LEAST_PX = 512
+"""Frames are not made smaller than this along an axis."""
 
 _BACKGROUND_PX = 13.0
 """How wide the background is, at least, for each pixel that is made one."""
@@ -131,11 +135,12 @@ def fingerprint(codes: PlaneFile, film: Plane, params: ResidualParams) -> Finger
 
     Large frames are looked at with less resolution: their dirt is larger.
     """
-    fine = int(max(1, min(params.background_px // _BACKGROUND_PX, codes.height // _TILE_PX, codes.width // _TILE_PX)))
+    fine = int(max(1, min(params.background_px // _BACKGROUND_PX, min(codes.height, codes.width) // _LEAST_PX)))
     params = ResidualParams(params.background_px / fine)
     height, width = codes.height // fine, codes.width // fine
     step = step_of(height, width)
-    halo = max(-(-(params.texture_px + 20) // step), HALO_STEPS) * step
+    unit = max(step, BLOCK_PX)
+    halo = max(-(-(params.texture_px + 20) // unit) * unit, HALO_STEPS * step)
     found: list[list[Points]] = [[], []]
     busy = np.empty_like(film)
     relief = np.zeros((height // step, width // step), np.int8)
@@ -213,7 +218,8 @@ def _peaks(small: Plane, tile: Tile) -> Points:
     column = x + _vertex(small[y, x - 1], height, small[y, x + 1]) + tile.columns.low
     points = np.stack([row, column, height], axis=1).astype(np.float32)
     order = np.argsort(-height, kind="stable")
-    cell = (points[order, 0] // CELL_PX) * 100_000 + points[order, 1] // CELL_PX
+    down, right = (points[order, :2] // CELL_PX).astype(np.int64).T
+    cell = down * 100_000 + right
     by_cell = np.argsort(cell, kind="stable")
     _, first, count = np.unique(cell[by_cell], return_index=True, return_counts=True)
     rank = np.arange(len(cell)) - np.repeat(first, count)
@@ -457,14 +463,14 @@ def _hear_each_other(
 ) -> Match | None:
     """The match of two frames by what each shows where the other has its strongest points, if it is sure."""
     here, there = _strongest(dark, _LOUDEST_POINTS), _strongest(other, _LOUDEST_POINTS)
-    step = first.relief.step
-    if min(len(here), len(there)) < FEWEST_SHOWN or step != second.relief.step:
+    if min(len(here), len(there)) < FEWEST_SHOWN:
         return None
-    search_px = params.reach_px(first.height, first.width)
+    search_px, step = params.reach_px(first.height, first.width), second.relief.step
     sums, ought = _listen(here, first, second, search_px)
-    back, too = _listen(there, second, first, search_px)
-    heard = loudest(sums + back[::-1, ::-1], step, search_px)
-    return settle(heard, here, np.concatenate([ought, too]), second, params)
+    if first.relief.step == step:  # else they were cropped to either side of a size from which reliefs are coarser
+        back, too = _listen(there, second, first, search_px)
+        sums, ought = sums + back[::-1, ::-1], np.concatenate([ought, too])
+    return settle(loudest(sums, step, search_px), here, ought, second, params)
 
 
 def _listen(

@@ -1,9 +1,9 @@
 """The map of the dirt on a glass, learnt from what the frames of a group left behind, tile by tile.
 
-In each tile the frames' residuals are laid over each other; where they agree, dirt is suspected (`evidence`). Each
-frame is filled there (`fill`), and what is missing against the fill is the dirt's density, without the bias of a
-background that the dirt itself has darkened. Its robust mean over the frames in which the particle is there
-(`estimate`) is the map.
+In each tile the frames' residuals are laid over each other, bent straight where the carriage wobbled; where they
+agree, dirt is suspected (`evidence`). Each frame is filled there (`fill`), and what is missing against the fill is the
+dirt's density, without the bias of a background that the dirt itself has darkened. Its robust mean over the frames in
+which the particle is there (`estimate`) is the map.
 """
 
 from __future__ import annotations

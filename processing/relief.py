@@ -16,13 +16,14 @@ from scipy.special import log_ndtr
 
 from .kernel import kernel
 from .placement import turned, turned_box
+from .smooth import smooth
 
 if TYPE_CHECKING:
     from .arrays import Mask, Plane
     from .cells import Corner
 
 _LARGEST = 2 << 20
-"""Values in a relief, at most: larger frames have coarser ones, as their dirt is larger."""
+"""Values in a relief, at most: one is held for every frame."""
 
 _FINE, _COARSE = 0.5, 1.25
 """Standard deviations of the two Gaussians between which dirt is, in values."""
@@ -95,7 +96,7 @@ class Heard:
 
 
 def step_of(height: int, width: int) -> int:
-    """Pixels along each axis that one value of the relief of a frame of this size stands for."""
+    """Pixels along each axis that one value of the relief stands for, of a picture of so many."""
     step = 2
     while (height // step) * (width // step) > _LARGEST:
         step *= 2
@@ -110,10 +111,11 @@ def raised(residual: Plane, known: Mask, texture: Plane, step: int) -> npt.NDArr
     whole = residual[: rows * step, : columns * step].reshape(rows, step, columns, step)
     sure = known[: rows * step, : columns * step].reshape(rows, step, columns, step)
     blocks = whole.mean(axis=(1, 3))
-    band = ndimage.gaussian_filter(blocks, _FINE) - ndimage.gaussian_filter(blocks, _COARSE)
+    band = smooth(blocks, _FINE) - smooth(blocks, _COARSE)
     band /= texture[step // 2 :: step, step // 2 :: step][:rows, :columns]
     lacking = np.count_nonzero(sure, axis=(1, 3)) < step**2
-    band[ndimage.binary_dilation(lacking, iterations=2)] = 0
+    if lacking.any():
+        band[ndimage.binary_dilation(lacking, iterations=2)] = 0
     return np.rint(_STEPS * np.clip(band, -_MOST, _MOST)).astype(np.int8)
 
 

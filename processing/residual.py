@@ -20,7 +20,7 @@ from .density import Tone, density_table
 from .kernel import kernel
 
 BLOCK_PX = 4
-"""The background is computed on blocks of this size; windows start at a multiple of it."""
+"""Background and texture are computed on blocks of this size; windows start at a multiple of it."""
 
 UNKNOWN = np.int8(-128)
 """Code of a pixel that tells nothing, because the scan is clipped there and it does not even stand out."""
@@ -33,9 +33,10 @@ _STEPS = 127 / math.asinh(_REACH_D / _FINE_D)
 _DECODED = (_FINE_D * np.sinh(np.arange(-128, 128) / _STEPS)).astype(np.float32)
 _DECODED[0] = 0.0
 _PER_D = 20_000
-_CODES = np.rint(_STEPS * np.arcsinh(np.arange(-_REACH_D * _PER_D, _REACH_D * _PER_D + 1) / _PER_D / _FINE_D))
-_CODED = _CODES.astype(np.int8)
-"""The codes of residuals from -1.6 D to 1.6 D, which are far coarser than this table."""
+_CODED = np.rint(_STEPS * np.arcsinh(np.arange(-_REACH_D * _PER_D, _REACH_D * _PER_D + 1) / _PER_D / _FINE_D)).astype(
+    np.int8
+)
+"""The codes of residuals from -1.6 D to 1.6 D, `_PER_D` to a density of 1: these steps are far finer than the codes."""
 
 _CLIPPED_D = 0.1
 """How far what is clipped must stand out to count: on film that is itself clipped, dirt does not show."""
@@ -75,8 +76,8 @@ class ResidualParams:
 
     @property
     def texture_px(self) -> int:
-        """Pixels around a pixel that its `texture` depends on, in each direction."""
-        return round(1.7 * self.background_px)
+        """Pixels around a pixel that its `texture` depends on, in each direction, but for a block: whole blocks."""
+        return BLOCK_PX * round(1.7 * self.background_px / BLOCK_PX)
 
 
 def mean_density(scan: Scan, colours: int, tone: Tone, maximum: int) -> tuple[Plane, Knowledge]:
@@ -217,7 +218,7 @@ def texture(residual: Plane, trusted: Mask, params: ResidualParams) -> Plane:
 
 def _texture_blocks(params: ResidualParams) -> int:
     """Blocks of a box beside that in its middle, in each direction; interpolation makes the box larger by another."""
-    return max(round(params.texture_px / BLOCK_PX) - 1, 0)
+    return max(params.texture_px // BLOCK_PX - 1, 0)
 
 
 @kernel

@@ -45,9 +45,8 @@ if TYPE_CHECKING:
 PADDING = 4
 """A gap of at most so many bytes between segments is padding: nothing found by its offset is so small."""
 
-Encoded: TypeAlias = (
-    "tuple[int, Iterable[bytes | bytearray]] | None"  # size and chunks; None where the segment is as it was
-)
+Encoded: TypeAlias = "tuple[int, Iterable[bytes | bytearray]] | None"
+"""Size and chunks; None where the segment is as it was."""
 
 
 def probe(path: Path) -> ImageInfo:

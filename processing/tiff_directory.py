@@ -33,7 +33,7 @@ SUB_DIRECTORIES, JPEG_OFFSET, JPEG_BYTES = 330, 513, 514
 DATA_TAGS = ((STRIP_OFFSETS, STRIP_BYTE_COUNTS), (TILE_OFFSETS, TILE_BYTE_COUNTS), (JPEG_OFFSET, JPEG_BYTES))
 
 MOST_ENTRIES = 0xFFFF
-"""More entries a directory of a BigTIFF can have, but not of a classic one; none has them."""
+"""As many entries as a directory of a classic TIFF can have; a BigTIFF that claims more is spoilt."""
 
 CUT_SHORT = "it is cut short: {} lies beyond its end; copy or scan it again"
 

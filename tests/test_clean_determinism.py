@@ -201,8 +201,10 @@ def test_two_runs_at_once_do_not_mix(scans: Path, undisturbed: Path, tmp_path: P
         assert first.poll() is None
         time.sleep(0.001)
     first.send_signal(signal.SIGSTOP)  # lest it be quicker than the other starts
-    result = clean(scans, output, expect=2)
-    first.send_signal(signal.SIGCONT)
+    try:
+        result = clean(scans, output, expect=2)
+    finally:
+        first.send_signal(signal.SIGCONT)
     assert "another run is writing in this folder" in result.err
     _, said = first.communicate(timeout=60)
     assert first.returncode == 0, said

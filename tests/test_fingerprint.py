@@ -183,14 +183,16 @@ def test_small_and_narrow_frames_have_fingerprints(tmp_path: Path, shape: tuple[
 
 
 @pytest.mark.parametrize("tile", [64, 160, 2048])
-def test_tiles_leave_no_trace(tmp_path: Path, tile: int, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("background_px", [12, 13])
+def test_tiles_leave_no_trace(tmp_path: Path, tile: int, background_px: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    params = ResidualParams(background_px)
     rng = np.random.default_rng(3)
     places = [(float(y), float(x)) for y, x in rng.uniform(0, (530, 450), (120, 2))]
     density = blobs((530, 450), places, 0.1, grain=0.02)
     codes = left_by(tmp_path, density)
-    whole = fingerprint(codes, cells_of(density), ResidualParams())
+    whole = fingerprint(codes, cells_of(density), params)
     monkeypatch.setattr(module, "_TILE_PX", tile)
-    cut = fingerprint(codes, cells_of(density), ResidualParams())
+    cut = fingerprint(codes, cells_of(density), params)
     for name in ("dark", "light"):
         np.testing.assert_array_equal(getattr(cut, name), getattr(whole, name), err_msg=name)
     np.testing.assert_array_equal(cut.texture.values, whole.texture.values)
@@ -321,3 +323,16 @@ def test_the_seams_of_sprocket_holes_tell_nothing(tmp_path: Path) -> None:
     np.testing.assert_allclose(strong[:, :2], [(100, 100), (120, 500)], atol=0.2)
     assert not found.relief.values[148:156, 20:60].any()
     assert found.relief.values[:130].any()
+
+
+def test_frames_cropped_to_either_side_of_a_size_from_which_reliefs_are_coarser_find_each_other() -> None:
+    rng = np.random.default_rng(8)
+    dirt = scattered(rng, 60)
+    first, second = signature(rng, dirt), signature(rng, dirt)
+    values = second.relief.values
+    rows, columns = (length // 2 for length in values.shape)
+    halved = values[: 2 * rows, : 2 * columns].reshape(rows, 2, columns, 2).astype(float).mean((1, 3))
+    coarse = replace(second.relief, values=np.rint(halved).astype(np.int8), step=2 * second.relief.step)
+    found = alike(first, replace(second, relief=coarse), PARAMS)
+    assert found is not None
+    np.testing.assert_allclose(found.offset, (0, 0), atol=0.2)

@@ -159,7 +159,7 @@ def test_texture_is_that_of_the_box_around_each_pixel(height: int, width: int, s
     residual = rng.normal(0, 0.05, (height, width)).astype(np.float32)
     trusted = rng.random(residual.shape) < share
     params = ResidualParams(background_px=4)
-    expected = naive.texture(residual, trusted, BLOCK_PX, round(params.texture_px / BLOCK_PX) - 1)
+    expected = naive.texture(residual, trusted, BLOCK_PX, params.texture_px // BLOCK_PX - 1)
     np.testing.assert_allclose(texture(residual, trusted, params), expected, rtol=1e-4)
 
 

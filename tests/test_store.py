@@ -36,6 +36,8 @@ def a_map(folder: Path, dirty_px: int = 7) -> GlassMap:
 def test_an_observation_comes_back_as_it_was_also_after_a_restart(tmp_path: Path) -> None:
     store = Store(tmp_path)
     seen = observation(store, 3)
+    coarse = replace(seen.fingerprint.relief, step=6)  # as of a large frame
+    seen = replace(seen, fingerprint=replace(seen.fingerprint, relief=coarse))
     codes = seen.codes.read(0, HEIGHT, 0, WIDTH)
     store.keep(3, seen)
     back = Store(tmp_path).observation(3)
@@ -49,7 +51,7 @@ def test_an_observation_comes_back_as_it_was_also_after_a_restart(tmp_path: Path
     for kept, made in pairs:
         np.testing.assert_array_equal(kept, made)
         assert kept.dtype == made.dtype
-    assert one.relief.step == other.relief.step
+    assert one.relief.step == other.relief.step == 6
 
 
 def test_what_was_observed_but_not_kept_is_not_there(tmp_path: Path) -> None:

@@ -1,3 +1,5 @@
+"""What is rewritten is read back by tifffile, which shares no code with what is tested."""
+
 from __future__ import annotations
 
 import struct

@@ -1,3 +1,5 @@
+"""Directories that are spoilt are refused."""
+
 from __future__ import annotations
 
 import struct

@@ -1,3 +1,5 @@
+"""Segments cover the picture; what cannot be stored is refused by name."""
+
 from __future__ import annotations
 
 import struct

@@ -1,3 +1,5 @@
+"""One segment decoded and encoded."""
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING

@@ -1,7 +1,7 @@
 """Measure how long ``dustwatch clean`` takes for a group of frames, against merely copying them, and inpainting.
 
     python -m tests.bench.speed [--megapixels 6 24] [--compressions none lzw deflate] [--frames 8] [--repeats 3]
-                                [--counts 4 8 16] [--particles 65 260 1040] [--output DIR] [--folder DIR]
+                                [--counts 4 16] [--particles 65 1040] [--output DIR] [--folder DIR]
 
 Everybody has the same files, and takes turns: the whole command, starting, learning, writing and receipts included;
 libvips copying each file to one of the same compression; and cv2.inpaint (Navier-Stokes, each channel by itself, on as
@@ -169,7 +169,9 @@ def measured(group: Group, repeats: int, work: Path) -> Turn:
         copy, inpaint = copied(files, group.compression), inpainted(files[0], work / "clean")
         turns.append(Turn(wall, cpu, copy, inpaint, peak, stages))
         shutil.rmtree(work / "clean")
-    middle = {name: statistics.median(getattr(turn, name) for turn in turns) for name in Turn.__slots__[:4]}
+    middle = {
+        name: statistics.median(getattr(turn, name) for turn in turns) for name in ("ours", "cpu", "copy", "inpaint")
+    }
     stages = {name: statistics.median(turn.stages[name] for turn in turns) for name in turns[0].stages}
     return Turn(**middle, peak=max(turn.peak for turn in turns), stages=stages)
 
