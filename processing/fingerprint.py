@@ -486,14 +486,19 @@ def _listen(
 
 
 def settle(
-    heard: Heard, points: Points, ought: npt.NDArray[np.float32], frame: Fingerprint, params: MatchParams
+    heard: Heard,
+    points: Points,
+    ought: npt.NDArray[np.float32],
+    frame: Fingerprint,
+    params: MatchParams,
+    fewest: int = FEWEST_SHOWN,
 ) -> Match | None:
     """The match of points with a frame in which they were heard, as exactly as they coincide with its own; if sure.
 
-    Each of them `ought` to add so much to what was heard, which must be the work of several.
+    Each of them `ought` to add so much to what was heard, which must be the work of the `fewest` or more.
     """
     shown = heard.above * float(ought.sum()) / max(float((ought**2).sum()), 1e-9)
-    if heard.score < params.min_score or shown < FEWEST_SHOWN:
+    if heard.score < params.min_score or shown < fewest:
         return None
     moved = points + np.array([*heard.offset, 0], np.float32)
     near = match(moved, frame.dark, frame.height * frame.width, frame.relief.step)
