@@ -20,7 +20,7 @@ from scipy.special import betainc, gammainc
 from .cells import CELL_PX, Cells, Patch, films_on, fixed_cells
 from .kernel import kernel
 from .placement import first_pixel, turned, turned_points, upright_size
-from .relief import HALO_STEPS, Heard, Relief, expected, loudest, raised, step_of
+from .relief import HALO_STEPS, Heard, Relief, expected, loudest, raised, step_of, thinned, vertex
 from .residual import BLOCK_PX, ResidualParams, decode, texture
 from .smooth import smooth
 from .strips import Span, Tile, tiles
@@ -147,7 +147,9 @@ def fingerprint(codes: PlaneFile, film: Plane, params: ResidualParams) -> Finger
     for tile in tiles(height, width, size=_TILE_PX, halo=halo):
         rows, columns = tile.rows, tile.columns
         window = (side * fine for side in (rows.low, rows.high, columns.low, columns.high))
-        residual, known = _thinned(*decode(codes.read(*window)), fine)
+        residual, known = decode(codes.read(*window))
+        if fine > 1:
+            residual, known = thinned(residual, known, fine)
         scale = texture(residual, known, params)
         small = smooth(residual, 1.0) - smooth(residual, 4.0)
         small /= scale
@@ -185,14 +187,6 @@ def _cells_of(count: int, size: int) -> npt.NDArray[np.intp]:
     return (np.arange(count) * size + size // 2) // CELL_PX
 
 
-def _thinned(residual: Plane, known: Mask, size: int) -> tuple[Plane, Mask]:
-    """Means over squares of `size` px, and where all of these are known."""
-    if size == 1:
-        return residual, known
-    shape = residual.shape[0] // size, size, residual.shape[1] // size, size
-    return residual.reshape(shape).mean(axis=(1, 3)), np.asarray(known.reshape(shape).all(axis=(1, 3)))
-
-
 def _magnified(points: Points, size: int) -> Points:
     """Points of a picture, by those of one in which each pixel stands for a square of `size` px."""
     out = points.copy()
@@ -214,8 +208,8 @@ def _peaks(small: Plane, tile: Tile) -> Points:
     """Local maxima inside the tile, to a fraction of a pixel, at most a few in each cell."""
     y, x = _local_maxima(small, *_edges(tile.rows), *_edges(tile.columns))
     height = small[y, x]
-    row = y + _vertex(small[y - 1, x], height, small[y + 1, x]) + tile.rows.low
-    column = x + _vertex(small[y, x - 1], height, small[y, x + 1]) + tile.columns.low
+    row = y + vertex(small[y - 1, x], height, small[y + 1, x]) + tile.rows.low
+    column = x + vertex(small[y, x - 1], height, small[y, x + 1]) + tile.columns.low
     points = np.stack([row, column, height], axis=1).astype(np.float32)
     order = np.argsort(-height, kind="stable")
     down, right = (points[order, :2] // CELL_PX).astype(np.int64).T
@@ -252,12 +246,6 @@ def _local_maxima(
                 found[0, count], found[1, count] = y, x
                 count += 1
     return found[0, :count], found[1, :count]
-
-
-def _vertex(before: Plane, here: Plane, after: Plane) -> Plane:
-    """Where the parabola through three samples one apart has its vertex, within half a sample of the middle."""
-    curvature = np.minimum(before - 2 * here + after, np.float32(-1e-6))
-    return np.clip(np.float32(0.5) * (before - after) / curvature, -0.5, 0.5)
 
 
 def _strongest(points: Points, most: int) -> Points:
@@ -470,7 +458,7 @@ def _hear_each_other(
     if first.relief.step == step:  # else they were cropped to either side of a size from which reliefs are coarser
         back, too = _listen(there, second, first, search_px)
         sums, ought = sums + back[::-1, ::-1], np.concatenate([ought, too])
-    return settle(loudest(sums, step, search_px), here, ought, second, params)
+    return settle(loudest(sums, step, search_px), here, ought, second, params, FEWEST_SHOWN)
 
 
 def _listen(
@@ -491,7 +479,7 @@ def settle(
     ought: npt.NDArray[np.float32],
     frame: Fingerprint,
     params: MatchParams,
-    fewest: int = FEWEST_SHOWN,
+    fewest: int,
 ) -> Match | None:
     """The match of points with a frame in which they were heard, as exactly as they coincide with its own; if sure.
 

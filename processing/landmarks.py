@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 Frame = TypeVar("Frame")
 
-_FEWEST_SHOWN = 4
-"""Fewer landmarks are not believed. They are surer than the points of single frames."""
+_FEWEST_HEARD = 4
+"""Of what fewer landmarks say nothing is believed. They are surer than the points of single frames."""
 
 _RADIUS_PX = 1.0
 _STRETCH_PX = 1.0
@@ -100,7 +100,7 @@ def recognise(glass: Landmarks, frame: Fingerprint, params: MatchParams) -> Matc
         return None
     ought = expected(glass.points[:, 2] / frame.texture.at(glass.points))
     heard = loudest(frame.relief.sums(glass.points, ought, search_px), frame.relief.step, search_px)
-    found = settle(heard, glass.points, ought**2, frame, params, _FEWEST_SHOWN)
+    found = settle(heard, glass.points, ought**2, frame, params, _FEWEST_HEARD)
     if found is None:
         return None
     moved = glass.points + np.array([*found.offset, 0], np.float32)

@@ -103,19 +103,24 @@ def step_of(height: int, width: int) -> int:
     return step
 
 
+def thinned(residual: Plane, known: Mask, size: int) -> tuple[Plane, Mask]:
+    """Means over squares of `size` px, and where all of these are known; what fills no square is left out."""
+    rows, columns = (length // size for length in residual.shape)
+    squares = rows, size, columns, size
+    means, sure = (plane[: rows * size, : columns * size].reshape(squares) for plane in (residual, known))
+    return means.mean(axis=(1, 3)), np.asarray(sure.all(axis=(1, 3)))
+
+
 def raised(residual: Plane, known: Mask, texture: Plane, step: int) -> npt.NDArray[np.int8]:
     """The relief of a picture, or of a window of it that begins at a multiple of `step`; 0 near what is not known."""
-    rows, columns = (length // step for length in residual.shape)
-    if not rows * columns:
-        return np.zeros((rows, columns), np.int8)
-    whole = residual[: rows * step, : columns * step].reshape(rows, step, columns, step)
-    sure = known[: rows * step, : columns * step].reshape(rows, step, columns, step)
-    blocks = whole.mean(axis=(1, 3))
+    blocks, sure = thinned(residual, known, step)
+    if not blocks.size:
+        return np.zeros(blocks.shape, np.int8)
+    rows, columns = blocks.shape
     band = smooth(blocks, _FINE) - smooth(blocks, _COARSE)
     band /= texture[step // 2 :: step, step // 2 :: step][:rows, :columns]
-    lacking = np.count_nonzero(sure, axis=(1, 3)) < step**2
-    if lacking.any():
-        band[ndimage.binary_dilation(lacking, iterations=2)] = 0
+    if not sure.all():
+        band[ndimage.binary_dilation(~sure, iterations=2)] = 0
     return np.rint(_STEPS * np.clip(band, -_MOST, _MOST)).astype(np.int8)
 
 
@@ -137,16 +142,23 @@ def loudest(sums: Plane, step: int, search_px: int) -> Heard:
         return Heard((0.0, 0.0), 0.0, 0.0)
     tail = float(log_ndtr(-_TAIL * above / spread)) / np.log(10)
     score = float(np.clip(-tail - np.log10(asked.size), 0, 300))
-    down, right = row + _vertex(sums[:, column], row) - middle, column + _vertex(sums[row], column) - middle
+    down, right = row + _beside(sums[:, column], row) - middle, column + _beside(sums[row], column) - middle
     return Heard((down * step, right * step), above, score)
 
 
-def _vertex(values: Plane, place: int) -> float:
-    """Where the parabola through a value and its neighbours has its vertex, from there."""
+def _beside(values: Plane, place: int) -> float:
+    """How far from a value its peak lies, as its neighbours have it."""
     if not 0 < place < len(values) - 1:
         return 0.0
-    before, here, after = (float(value) for value in values[place - 1 : place + 2])
-    return float(np.clip(0.5 * (before - after) / min(before - 2 * here + after, -1e-9), -0.5, 0.5))
+    return float(vertex(*values[place - 1 : place + 2].astype(np.float64)))
+
+
+def vertex(
+    before: npt.NDArray[np.floating], here: npt.NDArray[np.floating], after: npt.NDArray[np.floating]
+) -> npt.NDArray[np.floating]:
+    """Where the parabola through three samples one apart has its vertex, within half a sample of the middle."""
+    curvature = np.minimum(before - 2 * here + after, np.float32(-1e-6))
+    return np.clip(np.float32(0.5) * (before - after) / curvature, -0.5, 0.5)
 
 
 @kernel

@@ -52,6 +52,13 @@ def options(command: click.Command) -> set[str]:
     return {name for parameter in command.params for name in parameter.opts if name.startswith("--")}
 
 
+BENCHMARK = r"python -m tests\.bench\.(\w+)([^`]*)"
+
+
+def options_in(text: str) -> set[str]:
+    return set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", text))
+
+
 def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", README, re.MULTILINE | re.DOTALL)
 
@@ -87,10 +94,18 @@ def test_readme_shows_every_command() -> None:
 
 
 def test_readme_names_options_that_exist_and_all_of_clean_and_watch() -> None:
-    named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", README))
+    named = options_in(re.sub(BENCHMARK, "", README))
     assert named <= set().union(*map(options, COMMANDS.values()))
     for heading, command in (("option", "clean"), ("option of `watch`", "watch")):
         assert {row.split()[0].strip("`") for row in rows(heading)} == options(COMMANDS[command])
+
+
+def test_readme_shows_benchmarks_and_their_options_that_exist() -> None:
+    shown = re.findall(BENCHMARK, README)
+    assert len(shown) > 3
+    for name, arguments in shown:
+        source = (ROOT / "tests" / "bench" / f"{name}.py").read_text("utf-8")
+        assert {option for option in options_in(arguments) if f'"{option}"' not in source} == set(), name
 
 
 def test_readme_explains_receipts_as_they_are() -> None:
