@@ -12,14 +12,18 @@ from scipy import ndimage
 from .cells import CELL_PX
 from .evidence import EvidenceParams, gather, hear, suspects
 from .fingerprint import Fingerprint, MatchParams, match
-from .residual import BLOCK_PX, UNKNOWN, ResidualParams, decode, texture
+from .learn import Witness, lay
+from .placement import UNMOVED
+from .residual import BLOCK_PX, UNKNOWN, ResidualParams, decode
 from .spots import TOUCHING, peaks
-from .strips import Span, tiles
+from .strips import tiles
+from .texture import Moduli, reach_px
 
 if TYPE_CHECKING:
     from .arrays import Mask, Plane
     from .observe import Observation
     from .planes import PlaneFile
+    from .strips import Tile
 
 _DARK_D = 1.0
 """A lamp that nothing covers is a few tenths of a density below full scale, however the scanner is set."""
@@ -101,8 +105,8 @@ def dirt_seen(codes: PlaneFile, residual: ResidualParams, evidence: EvidencePara
     dirty = 0
     # Tiles begin where a pixel of the picture and a block do.
     unit = factor * BLOCK_PX
-    for tile in tiles(codes.height, codes.width, size=_TILE_PX // unit * unit, halo=residual.texture_px + 8):
-        density = _dirt_in(codes, tile.rows, tile.columns, residual, evidence)
+    for tile in tiles(codes.height, codes.width, size=_TILE_PX // unit * unit, halo=reach_px(residual)):
+        density = _dirt_in(codes, tile, residual, evidence)
         labels, count = ndimage.label(density > 0, TOUCHING)
         # Each particle is counted in the tile in which its first pixel lies.
         numbers, firsts = np.unique(labels, return_index=True)
@@ -130,11 +134,12 @@ def _clipped_share(codes: PlaneFile, cells: Mask) -> float:
     return clipped / (codes.height * codes.width)
 
 
-def _dirt_in(codes: PlaneFile, rows: Span, columns: Span, residual: ResidualParams, evidence: EvidenceParams) -> Plane:
+def _dirt_in(codes: PlaneFile, tile: Tile, residual: ResidualParams, evidence: EvidenceParams) -> Plane:
     """Density in D of the dirt in a tile, halo included; 0 where there is none."""
-    stands_out, known = decode(codes.read(rows.low, rows.high, columns.low, columns.high))
-    busy = texture(stands_out, known, residual)
-    told = gather(hear(stands_out[None], busy[None], known[None], np.zeros(1, np.int64), np.ones(1, np.bool_)))
+    frame = lay(Witness(codes, UNMOVED, scene=0, bare=True), tile, (0, 0))
+    moduli, alone = Moduli.of(frame.codes), np.zeros(1, np.int64)
+    told = gather(hear([frame], [moduli], residual, alone, alone == 0))
+    stands_out, _ = decode(codes.read(tile.rows.low, tile.rows.high, tile.columns.low, tile.columns.high))
     return np.where(suspects(told, evidence, 0), np.maximum(stands_out, 0), np.float32(0))
 
 

@@ -154,9 +154,9 @@ def dirt_in_frame(dirt: FrameDirt, tile: Tile) -> tuple[Plane, Plane] | None:
     there = (dirt.glass.lives.window(*corner, shape, outside=0) >> np.uint32(dirt.witness)) & np.uint32(1)
     if not there.any():
         return None
-    always, step = np.ones(shape, np.bool_), np.float32(DENSITY_STEP_D)
+    step = np.float32(DENSITY_STEP_D)
     steps = (file.window(*corner, shape, outside=0) * there for file in (dirt.glass.density, dirt.glass.doubt))
-    planes = (resample(plane.astype(np.float32) * step, always, beyond, axis)[0] for plane in steps)
+    planes = (resample(plane.astype(np.float32) * step, beyond, axis) for plane in steps)
     density, doubt = (np.ascontiguousarray(turned_back(plane, orientation)) for plane in planes)
     return density, np.maximum(doubt, step)
 

@@ -14,14 +14,25 @@ import numpy.typing as npt
 from annotated_types import Interval
 
 from .kernel import kernel
-from .smooth import smooth
 from .spots import widened, without_holes
+from .texture import SQUARE_PX
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .arrays import Mask, Plane
+    from .register import Laid
+    from .residual import ResidualParams
+    from .texture import Moduli
 
 Frames = npt.NDArray[np.float32]
 """(frames, rows, columns)."""
+
+_MOST = np.float32(3)
+"""At how many textures what stands out is clipped."""
+
+_ALONE = np.float32(1e-3)
+"""Where the others have a smaller share of all weight than this, a scene speaks alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,14 +63,20 @@ class EvidenceParams:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What the frames say together, each (rows, columns).
+    """What the frames say together: its significance, smoothed, and what of that is left, each (rows, columns).
 
-    Their significance with and without the loudest scene, and the weighted mean residual in D.
+    `without_loudest` is what is left if one scene is not asked, of all that would leave least. `error`
+    (rows / 16, columns / 16) is the standard deviation in D that makes a significance of a density.
     """
 
     significance: Plane
     without_loudest: Plane
-    density: Plane
+    error: Plane
+
+    def density(self, mask: Mask) -> npt.NDArray[np.float32]:
+        """The weighted mean residual in D at the pixels of a mask, row after row."""
+        rows, columns = np.nonzero(mask)
+        return self.significance[mask] * self.error[rows // SQUARE_PX, columns // SQUARE_PX]
 
 
 def runs(scenes: int) -> list[tuple[int, int]]:
@@ -79,9 +96,10 @@ def runs(scenes: int) -> list[tuple[int, int]]:
 
 @dataclass(frozen=True, slots=True)
 class Voices:
-    """What each scene says, (scenes, rows, columns) both: weighted residuals in 1 / D, and their weights in 1 / D^2.
+    """What each scene says, smoothed: `says` (scenes, rows, columns) are weighted residuals in 1 / D.
 
-    `bare` (scenes) tells which show no film.
+    `weights` (scenes, rows / 16, columns / 16) in 1 / D^2 are those of the squares of `texture`; `bare` (scenes) tells
+    which show no film.
     """
 
     says: Frames
@@ -94,82 +112,99 @@ class Voices:
 
 
 def hear(
-    residuals: Frames,
-    textures: Frames,
-    known: npt.NDArray[np.bool_],
+    frames: Sequence[Laid],
+    moduli: Sequence[Moduli],
+    params: ResidualParams,
     scenes: npt.NDArray[np.int64],
-    bare: npt.NDArray[np.bool_] | None = None,
+    bare: npt.NDArray[np.bool_],
 ) -> Voices:
-    """What scenes say by aligned residuals in D, each (frames, rows, columns).
+    """What scenes say by frames laid over a window of a map, and by the moduli of these frames' codes.
 
-    The film's texture is their deviation, and they are clipped at three of it. Unknown pixels have no say. `scenes`
-    (frames) numbers the scene that each frame shows, from 0: the frames of a scene speak with one voice. `bare`
-    (frames) says which show no film, so no scene with others: they are not clipped.
+    The film's texture is the deviation of what it shows, so its square divides, and what stands out is clipped at three
+    of it. What is unknown has no say. `scenes` (frames) numbers the scene that each frame shows, from 0: the frames of
+    a scene speak with one voice. `bare` (frames) says which show no film, so no scene with others: they are not
+    clipped.
     """
+    shape = frames[0].shape
+    rows, columns = (-(-length // SQUARE_PX) for length in shape)
     count = np.bincount(scenes)
-    bare = np.zeros(len(scenes), np.bool_) if bare is None else bare
-    says, weights = (np.zeros((len(count), *residuals.shape[1:]), np.float32) for _ in range(2))
-    for frame, scene in enumerate(scenes):
-        most = np.float32(np.inf if bare[frame] else 3)
-        share = np.float32(1 / count[scene])
-        _hear(residuals[frame], textures[frame], known[frame], most, share, says[scene], weights[scene])
+    says, weights = np.zeros((len(count), *shape), np.float32), np.zeros((len(count), rows, columns), np.float32)
     bare_scenes = np.zeros(len(count), np.bool_)
-    bare_scenes[scenes[bare]] = True
+    for frame, told, scene, none in zip(frames, moduli, scenes, bare, strict=True):
+        texture = told.texture(params).squares
+        weight = told.counts / (SQUARE_PX**2 * count[scene] * texture**2)
+        weight = weight[:rows, :columns].astype(np.float32)
+        residual = frame.smoothed(np.full_like(texture, np.inf) if none else _MOST * texture)
+        _say(residual, weight, says[scene])
+        weights[scene] += weight
+        bare_scenes[scene] |= none
     return Voices(says, weights, bare_scenes)
 
 
 @kernel
-def _hear(
-    residual: Plane, texture: Plane, known: Mask, most: np.float32, share: np.float32, says: Plane, weights: Plane
-) -> None:
-    height, width = residual.shape
+def _say(residual: Plane, weights: Plane, says: Plane) -> None:
+    height, width = says.shape
+    row = np.empty(width, np.float32)
     for y in range(height):
+        if y % SQUARE_PX == 0:
+            _widen(weights[y // SQUARE_PX], row)
         for x in range(width):
-            scale = texture[y, x]
-            limit = most * scale
-            weight = share / (scale * scale) if known[y, x] else np.float32(0)
-            said = min(max(residual[y, x], -limit), limit) if known[y, x] else np.float32(0)
-            says[y, x] += weight * said
-            weights[y, x] += weight
+            says[y, x] += row[x] * residual[y, x]
+
+
+@kernel
+def _widen(squares: npt.NDArray[np.float32], row: npt.NDArray[np.float32]) -> None:
+    """A value for each pixel of a row, of one for each square."""
+    for u in range(len(squares)):
+        row[u * SQUARE_PX : (u + 1) * SQUARE_PX] = squares[u]
 
 
 def gather(voices: Voices) -> Evidence:
-    """Sum up what scenes say; where nobody says anything, everything is 0. Bare ones are not left out as loudest."""
-    shape = voices.says.shape[1:]
-    planes = [np.empty(shape, np.float32) for _ in range(3)]
-    _gather(voices.says, voices.weights, voices.bare, *planes)
-    return Evidence(smooth(planes[0], 1.0), smooth(planes[1], 1.0), planes[2])
+    """Sum up what scenes say; where nobody says anything, everything is 0. Bare ones are always asked."""
+    together = voices.weights.sum(axis=0)
+    others = np.where(voices.bare[:, None, None], together, together - voices.weights)
+    error, errors = _error(together), _error(others, _ALONE * together)
+    significance, without_loudest = (np.empty(voices.says.shape[1:], np.float32) for _ in range(2))
+    _gather(voices.says, voices.bare, error, errors, significance, without_loudest)
+    return Evidence(significance, without_loudest, error)
+
+
+def _error(weights: npt.NDArray[np.float32], least: Plane | float = 0.0) -> npt.NDArray[np.float32]:
+    """Standard deviation of a mean of so much weight, by which its sum is multiplied to be in deviations.
+
+    0 unless the weight is over `least`.
+    """
+    return np.where(weights > least, 1 / np.sqrt(np.maximum(weights, np.float32(1e-20))), np.float32(0))
 
 
 @kernel
 def _gather(
-    says: Frames,
-    weights: Frames,
-    bare: npt.NDArray[np.bool_],
-    significance: Plane,
-    without_loudest: Plane,
-    density: Plane,
+    says: Frames, bare: npt.NDArray[np.bool_], error: Plane, errors: Frames, significance: Plane, without_loudest: Plane
 ) -> None:
     scenes, height, width = says.shape
-    nothing = np.float32(0)
-    row = np.empty((4, width), np.float32)
-    total, weight, loudest, loudest_weight = row[0], row[1], row[2], row[3]
+    scale = np.empty(width, np.float32)
+    scales = np.empty((scenes, width), np.float32)
     for y in range(height):
-        row[:] = nothing
+        if y % SQUARE_PX == 0:
+            _widen(error[y // SQUARE_PX], scale)
+            for k in range(scenes):
+                _widen(errors[k, y // SQUARE_PX], scales[k])
+        total, least = significance[y], without_loudest[y]
+        total[:] = np.float32(0)
         for k in range(scenes):
+            said = says[k, y]
             for x in range(width):
-                said, weighs = says[k, y, x], weights[k, y, x]
-                total[x] += said
-                weight[x] += weighs
-                louder = said > loudest[x] and not bare[k]
-                loudest[x] = said if louder else loudest[x]
-                loudest_weight[x] = weighs if louder else loudest_weight[x]
+                total[x] += said[x]
         for x in range(width):
-            rest = weight[x] - loudest_weight[x]
-            heard, others = weight[x] > 0, rest > np.float32(1e-3) * weight[x]
-            density[y, x] = total[x] / weight[x] if heard else nothing
-            significance[y, x] = total[x] / np.sqrt(weight[x]) if heard else nothing
-            without_loudest[y, x] = (total[x] - loudest[x]) / np.sqrt(rest) if others else nothing
+            least[x] = total[x] * scale[x]
+        for k in range(scenes):
+            if not bare[k]:
+                said, of_others = says[k, y], scales[k]
+                for x in range(width):
+                    rest = (total[x] - said[x]) * of_others[x]
+                    least[x] = min(rest, least[x])
+        for x in range(width):
+            total[x] *= scale[x]
 
 
 def suspects(evidence: Evidence, params: EvidenceParams, margin_px: int) -> Mask:

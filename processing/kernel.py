@@ -17,10 +17,11 @@ R = TypeVar("R")
 def kernel(function: Callable[P, R]) -> Callable[P, R]:
     """Compile `function` with numba: no GIL, never parallel (threads go over bands and tiles), cached on disk.
 
+    Division by zero is as numpy has it: where it had to be looked for, loops would not become vector code.
     Where no cache folder is writable the kernel is compiled afresh in every process, with a RuntimeWarning.
     """
     try:
-        return cast("Callable[P, R]", numba.njit(nogil=True, cache=True)(function))
+        return cast("Callable[P, R]", numba.njit(nogil=True, cache=True, error_model="numpy")(function))
     except RuntimeError:
         warnings.warn(
             "no writable folder for compiled kernels, so each start takes some seconds longer; "
@@ -28,4 +29,4 @@ def kernel(function: Callable[P, R]) -> Callable[P, R]:
             RuntimeWarning,
             stacklevel=2,
         )
-        return cast("Callable[P, R]", numba.njit(nogil=True)(function))
+        return cast("Callable[P, R]", numba.njit(nogil=True, error_model="numpy")(function))

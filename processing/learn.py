@@ -24,9 +24,10 @@ from .image import in_order
 from .particles import LifeParams
 from .placement import turned_window
 from .planes import PlaneFile
-from .register import BEFORE_PX, MARGIN_PX, resample, split
-from .residual import UNKNOWN, ResidualParams, decode, texture
+from .register import BEFORE_PX, MARGIN_PX, Laid, split
+from .residual import UNKNOWN, ResidualParams
 from .strips import Span, Tile, tiles
+from .texture import Moduli, reach_px
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from .arrays import Mask, Plane
     from .cells import Patch
     from .drift import Drift, Wobble
-    from .evidence import Frames
+    from .evidence import Voices
     from .placement import Placement
 
 MOST_FRAMES = 32
@@ -48,8 +49,8 @@ _TILE_PX = 256, 1024
 """The least and the largest side of a tile: the fewer frames are learnt from, the larger tiles can be."""
 
 _STACK_BYTES, _FLIGHT_BYTES = 112 << 20, 256 << 20
-_PIXEL_BYTES = 24
-"""What a pixel of one frame takes in memory while it is looked at."""
+_PIXEL_BYTES, _PIXEL_FRAME_BYTES = 32, 10
+"""What a pixel of a tile takes in memory while it is looked at, and what it takes more for each frame."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,18 +141,18 @@ def learn(
 
 def glass_tiles(height: int, width: int, residual: ResidualParams, frames: int) -> list[Tile]:
     """The tiles in which a glass is looked at in so many frames, each with what its pixels depend on around it."""
-    halo, (least, most) = _halo_px(residual), _TILE_PX
-    affordable = math.isqrt(_STACK_BYTES // (_PIXEL_BYTES * frames)) - 2 * halo
+    halo, (least, most) = max(reach_px(residual), 40), _TILE_PX
+    affordable = math.isqrt(_STACK_BYTES // _pixel_bytes(frames)) - 2 * halo
     return tiles(height, width, size=min(max(affordable // CELL_PX * CELL_PX, least), most), halo=halo)
 
 
 def tile_bytes(plan: Sequence[Tile], frames: int) -> int:
     """What the largest of these tiles takes in memory while it is looked at in so many frames."""
-    return frames * _PIXEL_BYTES * max(math.prod(tile.shape) for tile in plan)
+    return _pixel_bytes(frames) * max(math.prod(tile.shape) for tile in plan)
 
 
-def _halo_px(residual: ResidualParams) -> int:
-    return max(residual.texture_px + 8, 40)
+def _pixel_bytes(frames: int) -> int:
+    return _PIXEL_BYTES + _PIXEL_FRAME_BYTES * frames
 
 
 def _steps(plane: Plane, kind: type[np.int16] | type[np.uint16]) -> npt.NDArray[np.int16] | npt.NDArray[np.uint16]:
@@ -162,10 +163,10 @@ def _steps(plane: Plane, kind: type[np.int16] | type[np.uint16]) -> npt.NDArray[
     return steps
 
 
-def align(witness: Witness, tile: Tile, corner: tuple[int, int]) -> tuple[Plane, Mask]:
-    """The witness's residual in D on the grid of a map that begins at `corner` of the glass, and where it is known.
+def lay(witness: Witness, tile: Tile, corner: tuple[int, int]) -> Laid:
+    """The witness laid over a tile, halo included, of a map that begins at `corner` of the glass.
 
-    Both are (rows, columns) of the tile, halo included. Outside the frame the residual is 0 and unknown.
+    Outside the frame nothing is known.
     """
     offset = witness.placement.upright(witness.codes.height, witness.codes.width)
     drift, axis = witness.drift, witness.drift.axis
@@ -180,27 +181,26 @@ def align(witness: Witness, tile: Tile, corner: tuple[int, int]) -> tuple[Plane,
         (tile.shape[0] + MARGIN_PX + more[0], tile.shape[1] + MARGIN_PX + more[1]),
         outside=int(UNKNOWN),
     )
-    residual, known = decode(codes)
-    return resample(residual, known, beyond, axis)
+    return Laid(np.ascontiguousarray(codes), beyond, axis)
 
 
 def _learn_tile(
     witnesses: Sequence[Witness], patch: Patch, fixed: Mask, params: LearnParams, tile: Tile
 ) -> Dirt | None:
     """The dirt in one tile, halo included; None where its glass is clean."""
-    aligned = (align(one, tile, patch.corner) for one in witnesses)
-    residuals, known = (np.stack(planes) for planes in zip(*aligned, strict=True))
+    frames = [lay(one, tile, patch.corner) for one in witnesses]
+    moduli = [Moduli.of(frame.codes) for frame in frames]
     scenes = np.array([witness.scene for witness in witnesses])
     bare = np.array([witness.bare for witness in witnesses])
-    busy = _textures(residuals, known, params.residual)
-    parts, density = _suspected(residuals, busy, known, scenes, bare, params)
+    parts, density = _suspected(hear(frames, moduli, params.residual, scenes, bare), params)
     stays = _spread(fixed, tile)
     if bare.any() and stays.any():
-        stays &= ~_seen_without_film(residuals[bare], busy[bare], known[bare], params)
+        without_film = np.flatnonzero(bare)
+        stays &= ~_seen_without_film([frames[k] for k in without_film], [moduli[k] for k in without_film], params)
     parts[stays] = 0
     if not parts[tile.inner].any():
         return None
-    look = look_again(residuals, known, scenes, parts, params.residual, bare)
+    look = look_again(frames, moduli, scenes, parts, params.residual, bare)
     return estimate(look, density[look.mask], params.lives)
 
 
@@ -209,72 +209,49 @@ def _margin_px(params: LearnParams) -> int:
     return round(params.residual.background_px / 4)
 
 
-def _suspected(
-    residuals: Frames,
-    busy: Frames,
-    known: npt.NDArray[np.bool_],
-    scenes: npt.NDArray[np.int64],
-    bare: npt.NDArray[np.bool_],
-    params: LearnParams,
-) -> tuple[npt.NDArray[np.uint8], Plane]:
+def _suspected(voices: Voices, params: LearnParams) -> tuple[npt.NDArray[np.uint8], Plane]:
     """By which run of scenes, from 1, dirt is suspected, 0 where by none, and its density, both (rows, columns)."""
-    margin_px = _margin_px(params)
-    parts = np.zeros(residuals.shape[1:], np.uint8)
-    density = np.zeros(residuals.shape[1:], np.float32)
-    voices = hear(residuals, busy, known, scenes, bare)
+    parts = np.zeros(voices.says.shape[1:], np.uint8)
+    density = np.zeros(parts.shape, np.float32)
     count = len(voices.bare)
     for number, (first, stop) in enumerate(runs(count), start=1):
         evidence = gather(voices.of_run(first, stop))
         needed = params.evidence if stop - first == count else params.evidence.of_a_run
-        found = suspects(evidence, needed, margin_px) & (parts == 0)
-        density[found] = evidence.density[found]
+        found = suspects(evidence, needed, _margin_px(params)) & (parts == 0)
+        density[found] = evidence.density(found)
         parts[found] = number
     return parts, density
 
 
-def _seen_without_film(residuals: Frames, busy: Frames, known: npt.NDArray[np.bool_], params: LearnParams) -> Mask:
-    """Where witnesses without film, which are one scene, suspect dirt by themselves."""
-    count = len(residuals)
-    voices = hear(residuals, busy, known, np.zeros(count, np.int64), np.ones(count, np.bool_))
+def _seen_without_film(frames: Sequence[Laid], moduli: Sequence[Moduli], params: LearnParams) -> Mask:
+    """Where frames without film, which are one scene, suspect dirt by themselves."""
+    count = len(frames)
+    voices = hear(frames, moduli, params.residual, np.zeros(count, np.int64), np.ones(count, np.bool_))
     return suspects(gather(voices), params.evidence, _margin_px(params))
 
 
 def look_again(
-    residuals: Frames,
-    known: npt.NDArray[np.bool_],
+    frames: Sequence[Laid],
+    moduli: Sequence[Moduli],
     scenes: npt.NDArray[np.int64],
     parts: npt.NDArray[np.uint8],
     params: ResidualParams,
     bare: npt.NDArray[np.bool_] | None = None,
 ) -> SecondLook:
-    """What aligned frames, as `align` gives each, show where `parts` is not 0 if the film there is guessed."""
+    """What frames laid over a tile show where `parts` (rows, columns) is not 0, if the film there is guessed.
+
+    `moduli` are those of their codes.
+    """
     mask = parts > 0
     holes = Holes(mask)
-    return SecondLook(
-        parts,
-        missing=residuals[:, mask] - holes.span(residuals[:, holes.edge]),
-        deviation=_textures(residuals, known & ~mask, params)[:, mask],
-        seen=_clear_of_unknown(known)[:, mask],
-        scenes=scenes,
-        bare=bare,
-    )
-
-
-def _textures(residuals: Frames, trusted: npt.NDArray[np.bool_], params: ResidualParams) -> Frames:
-    return np.stack([texture(one, where, params) for one, where in zip(residuals, trusted, strict=True)])
-
-
-def _clear_of_unknown(known: npt.NDArray[np.bool_]) -> npt.NDArray[np.bool_]:
-    """Where resampling has not seen any unknown pixel, (frames, rows, columns)."""
-    if known.all():
-        return known
-    for axis in (1, 2):
-        seen, known = np.moveaxis(known, axis, 0), known.copy()
-        clear = np.moveaxis(known, axis, 0)
-        for step in (1, 2):
-            clear[step:] &= seen[:-step]
-            clear[:-step] &= seen[step:]
-    return known
+    places, edge = np.nonzero(mask), np.nonzero(holes.edge)
+    shown, seen = (np.stack(values) for values in zip(*(frame.at(*places) for frame in frames), strict=True))
+    around = np.stack([frame.at(*edge)[0] for frame in frames])
+    deviation = [
+        told.without(frame.codes, *frame.pixels(*places)).texture(params).at(*frame.pixels(*places))
+        for frame, told in zip(frames, moduli, strict=True)
+    ]
+    return SecondLook(parts, shown - holes.span(around), np.stack(deviation), seen, scenes, bare)
 
 
 def _spread(cells: Mask, tile: Tile) -> Mask:

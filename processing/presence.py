@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .image import in_order
-from .learn import DENSITY_STEP_D, MOST_FRAMES, GlassMap, Witness, align, glass_tiles, look_again, tile_bytes
+from .learn import DENSITY_STEP_D, MOST_FRAMES, GlassMap, Witness, glass_tiles, lay, look_again, tile_bytes
 from .particles import LifeParams, odds
 from .planes import PlaneFile
+from .texture import Moduli
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -85,8 +86,8 @@ def _present_in_tile(
     mask: Mask = (glass.lives.read(*window) & np.uint32(1 << last)) > 0
     if not mask[tile.inner].any():
         return None
-    stands_out, known = align(frame, tile, glass.corner)
-    look = look_again(stands_out[None], known[None], np.zeros(1, np.int64), mask.astype(np.uint8), residual)
+    laid = lay(frame, tile, glass.corner)
+    look = look_again([laid], [Moduli.of(laid.codes)], np.zeros(1, np.int64), mask.astype(np.uint8), residual)
     template = glass.density.read(*window)[mask].astype(np.float32) * np.float32(DENSITY_STEP_D)
     label, count = look.particles
     (ratios,) = odds(look.missing, template, look.error, label, count)

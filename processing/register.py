@@ -1,4 +1,4 @@
-"""Where the carriage stopped: resampling a frame's residual onto the grid of the map, or the map onto the frame's.
+"""Where the carriage stopped: a frame's residual on the grid of the map, or the map on the frame's.
 
 A frame shows at (row + shift[0], column + shift[1]) what the map has at (row, column). While the carriage travels down
 the rows the shift may change, so each row has its own; where it travels along the columns, each column.
@@ -6,20 +6,36 @@ the rows the shift may change, so each row has its own; where it travels along t
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
 import numpy as np
 import numpy.typing as npt
 
 from .arrays import Mask, Plane, require_plane
 from .kernel import kernel
+from .residual import DECODED, UNKNOWN, Codes
+from .texture import SQUARE_PX
 
-BEFORE_PX = 2
-"""Pixels that resampling sees before the one it starts from."""
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-MARGIN_PX = 5
-"""Pixels that resampling sees beyond those it gives, before and after together."""
+_SAMPLES = 8
+"""Samples along each axis that a value between them is made from."""
+
+BEFORE_PX = _SAMPLES // 2 - 1
+"""Pixels that are seen before the one from which on something is interpolated."""
+
+MARGIN_PX = _SAMPLES - 1
+"""Pixels that are seen beyond those that are interpolated, before and after together."""
 
 Shifts = npt.NDArray[np.float64]
 """(n, 2): by how many rows and columns each row is shifted, or each column."""
+
+Weights = npt.NDArray[np.float32]
+
+Places = npt.NDArray[np.intp]
+"""(pixels): rows, or columns."""
 
 
 def split(shifts: Shifts) -> tuple[tuple[int, int], Shifts, tuple[int, int]]:
@@ -33,62 +49,143 @@ def split(shifts: Shifts) -> tuple[tuple[int, int], Shifts, tuple[int, int]]:
     return (down, right), beyond, (more_down, more_right)
 
 
-def lanczos(fraction: npt.ArrayLike) -> npt.NDArray[np.float32]:
-    """Six weights for each `fraction` (0..1) that interpolate there between the third and the fourth of six samples.
+def lanczos(fraction: npt.ArrayLike) -> Weights:
+    """Weights (..., 8) for each `fraction` (0..1) that interpolate there between the fourth and the fifth sample.
 
-    Lanczos' kernel with three lobes, normalised to keep a constant.
+    Lanczos' kernel with three lobes, so the outermost are 0; normalised to keep a constant.
     """
-    distance = np.arange(6) - 2 - np.asarray(fraction)[..., None]
-    weights = np.sinc(distance) * np.sinc(distance / 3)
+    distance = _distance(fraction)
+    return _normalised(np.sinc(distance) * np.sinc(distance / 3) * (np.abs(distance) < 3))
+
+
+def gaussian(fraction: npt.ArrayLike) -> Weights:
+    """The same that smooth there, by a Gaussian with a standard deviation of 1 px."""
+    return _normalised(np.exp(-0.5 * _distance(fraction) ** 2))
+
+
+def _distance(fraction: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    return np.arange(_SAMPLES) - BEFORE_PX - np.asarray(fraction, np.float64)[..., None]
+
+
+def _normalised(weights: npt.NDArray[np.float64]) -> Weights:
     return (weights / weights.sum(axis=-1, keepdims=True)).astype(np.float32)
 
 
-def resample(plane: Plane, known: Mask, beyond: Shifts, axis: int = 0) -> tuple[Plane, Mask]:
+def resample(
+    plane: Plane, beyond: Shifts, axis: int = 0, weights: Callable[[npt.ArrayLike], Weights] = lanczos
+) -> Plane:
     """Interpolate `plane` at (row + `beyond`[row, 0], column + `beyond`[row, 1]); with `axis` 1 by column.
 
-    `beyond` is 0 or more, for each row (column) of the result. `plane` and `known` are as `split` says larger than the
-    results: if `beyond` is less than 1 everywhere, by 5 rows and columns, and result[0, 0] lies between plane[2, 2] and
-    plane[3, 3]. A result is known where the four samples around it are. Raises ValueError for another type.
+    `beyond` is 0 or more, for each row (column) of the result. `plane` is as `split` says larger than the result: if
+    `beyond` is less than 1 everywhere, by 7 rows and columns, and result[0, 0] lies between plane[3, 3] and
+    plane[4, 4]. Raises ValueError for another type.
     """
     require_plane(plane, "plane")
     if axis == 1:
-        out, sure = resample(np.ascontiguousarray(plane.T), np.ascontiguousarray(known.T), beyond[:, ::-1])
-        return np.ascontiguousarray(out.T), np.ascontiguousarray(sure.T)
+        return np.ascontiguousarray(resample(np.ascontiguousarray(plane.T), beyond[:, ::-1], weights=weights).T)
     whole = beyond.astype(np.int64)
     out = np.empty((len(beyond), plane.shape[1] - MARGIN_PX - int(whole[:, 1].max())), np.float32)
-    sure = np.empty(out.shape, np.bool_)
-    down, right = lanczos((beyond - whole).T)
-    _resample(plane, known, whole, down, right, out, sure)
-    return out, sure
+    down, right = weights((beyond - whole).T)
+    _resample(plane, whole, down, right, out)
+    return out
 
 
 @kernel
-def _resample(
-    plane: Plane,
-    known: Mask,
-    whole: npt.NDArray[np.int64],
-    down: npt.NDArray[np.float32],
-    right: npt.NDArray[np.float32],
-    out: Plane,
-    sure: Mask,
-) -> None:
+def _resample(plane: Plane, whole: npt.NDArray[np.int64], down: Weights, right: Weights, out: Plane) -> None:
     line = np.empty(plane.shape[1], np.float32)
     for y in range(out.shape[0]):
-        rows, seen = plane[y + whole[y, 0] :], known[y + whole[y, 0] :, whole[y, 1] :]
-        a, b, c, d, e, f = down[y]
+        rows = plane[y + whole[y, 0] :]
+        a, b, c, d, e, f, g, h = down[y]
         for x in range(plane.shape[1]):
             line[x] = (
-                a * rows[0, x] + b * rows[1, x] + c * rows[2, x] + d * rows[3, x] + e * rows[4, x] + f * rows[5, x]
-            )
-        a, b, c, d, e, f = right[y]
+                (a * rows[0, x] + b * rows[1, x] + c * rows[2, x] + d * rows[3, x])
+                + (e * rows[4, x] + f * rows[5, x] + g * rows[6, x] + h * rows[7, x])
+            )  # fmt: skip
+        a, b, c, d, e, f, g, h = right[y]
         across = line[whole[y, 1] :]
         for x in range(out.shape[1]):
             out[y, x] = (
-                a * across[x]
-                + b * across[x + 1]
-                + c * across[x + 2]
-                + d * across[x + 3]
-                + e * across[x + 4]
-                + f * across[x + 5]
-            )
-            sure[y, x] = seen[2, x + 2] and seen[2, x + 3] and seen[3, x + 2] and seen[3, x + 3]
+                (a * across[x] + b * across[x + 1] + c * across[x + 2] + d * across[x + 3])
+                + (e * across[x + 4] + f * across[x + 5] + g * across[x + 6] + h * across[x + 7])
+            )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Laid:
+    """A frame laid over a window of a map: the coded residual it shows there, and how far beyond its pixels that lies.
+
+    `codes` are larger than the window, as `split` says, of which `beyond` is for each row, with `axis` 1 each column.
+    """
+
+    codes: Codes
+    beyond: Shifts
+    axis: int = 0
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of the window."""
+        across = self.codes.shape[1 - self.axis] - MARGIN_PX - int(self.beyond[:, 1 - self.axis].max())
+        return (len(self.beyond), across) if self.axis == 0 else (across, len(self.beyond))
+
+    def smoothed(self, limits: Plane) -> Plane:
+        """The residual in D all over the window, clipped and then smoothed by a Gaussian of 1 px; 0 if not known.
+
+        `limits` (codes' rows / 16, columns / 16) in D hold for squares of the codes.
+        """
+        clipped = np.empty(self.codes.shape, np.float32)
+        _clip(self.codes, DECODED, limits, clipped)
+        return resample(clipped, self.beyond, self.axis, gaussian)
+
+    def pixels(self, rows: Places, columns: Places) -> tuple[Places, Places]:
+        """The nearest pixels of the codes to these of the window, rows and columns."""
+        nearest = np.floor(self.beyond + 0.5).astype(np.intp) + BEFORE_PX
+        down, right = nearest[(rows, columns)[self.axis]].T
+        return rows + down, columns + right
+
+    def at(self, rows: Places, columns: Places) -> tuple[npt.NDArray[np.float32], Mask]:
+        """The residual in D at these pixels of the window, and whether all that it is made from is known."""
+        codes, beyond = self.codes, self.beyond
+        if self.axis == 1:
+            codes, beyond, rows, columns = np.ascontiguousarray(codes.T), beyond[:, ::-1], columns, rows
+        whole = beyond.astype(np.int64)
+        values, seen = np.empty(len(rows), np.float32), np.empty(len(rows), np.bool_)
+        down, right = lanczos((beyond - whole).T)
+        _at(codes, DECODED, whole, down, right, rows, columns, values, seen)
+        return values, seen
+
+
+@kernel
+def _clip(codes: Codes, decoded: npt.NDArray[np.float32], limits: Plane, clipped: Plane) -> None:
+    height, width = codes.shape
+    for y in range(height):
+        for u in range(limits.shape[1]):
+            limit = limits[y // SQUARE_PX, u]
+            for x in range(u * SQUARE_PX, min((u + 1) * SQUARE_PX, width)):
+                clipped[y, x] = min(max(decoded[codes[y, x] + 128], -limit), limit)
+
+
+@kernel
+def _at(
+    codes: Codes,
+    decoded: npt.NDArray[np.float32],
+    whole: npt.NDArray[np.int64],
+    down: Weights,
+    right: Weights,
+    rows: Places,
+    columns: Places,
+    values: npt.NDArray[np.float32],
+    seen: Mask,
+) -> None:
+    # Lanczos' outermost weights are 0.
+    for i in range(len(rows)):
+        y, x = rows[i], columns[i]
+        top, left = y + whole[y, 0], x + whole[y, 1]
+        total, known = np.float32(0), True
+        for v in range(1, _SAMPLES - 1):
+            across = np.float32(0)
+            for u in range(1, _SAMPLES - 1):
+                code = codes[top + v, left + u]
+                known = known and code != UNKNOWN
+                across += right[y, u] * decoded[code + 128]
+            total += down[y, v] * across
+        values[i], seen[i] = total, known

@@ -30,8 +30,9 @@ _LARGEST_PX = 40.0
 _FINE_D = 0.03
 _REACH_D = 1.6
 _STEPS = 127 / math.asinh(_REACH_D / _FINE_D)
-_DECODED = (_FINE_D * np.sinh(np.arange(-128, 128) / _STEPS)).astype(np.float32)
-_DECODED[0] = 0.0
+DECODED = (_FINE_D * np.sinh(np.arange(-128, 128) / _STEPS)).astype(np.float32)
+DECODED[0] = 0.0
+"""The residuals in D that the codes stand for, from -128 on."""
 _PER_D = 20_000
 _CODED = np.rint(_STEPS * np.arcsinh(np.arange(-_REACH_D * _PER_D, _REACH_D * _PER_D + 1) / _PER_D / _FINE_D)).astype(
     np.int8
@@ -195,7 +196,7 @@ def _between_blocks(blocks: Plane, y: int, row: npt.NDArray[np.float32]) -> None
 
 def decode(codes: Codes) -> tuple[Plane, Mask]:
     """Residuals in D and where they are known; any shape, `UNKNOWN` gives 0 and False."""
-    return _DECODED[codes.astype(np.int16) + 128], codes != UNKNOWN
+    return DECODED[codes.astype(np.int16) + 128], codes != UNKNOWN
 
 
 def texture(residual: Plane, trusted: Mask, params: ResidualParams) -> Plane:

@@ -128,7 +128,7 @@ def test_a_stop_in_the_middle_of_work_is_quick_and_leaves_nothing_half_done(
     drop(roll.files, place.scans)
     with watching(place.scans, place.output, place.state) as daemon:
         until_published(daemon, 4)
-        assert daemon.end(how, seconds=5) == 0
+        assert daemon.end(how, seconds=20) == 0
         assert "stopped; what is left is done after the next start" in daemon.lines[-1]
     assert not settled(place.state)
     inspector.look()
