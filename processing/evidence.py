@@ -48,7 +48,7 @@ class EvidenceParams:
 
     seed: Annotated[float, Interval(ge=1.0, le=20.0)] = 3.0
     grow: Annotated[float, Interval(ge=0.5, le=20.0)] = 1.8
-    without_loudest: Annotated[float, Interval(ge=0.0, le=20.0)] = 1.2
+    without_loudest: Annotated[float, Interval(ge=0.0, le=20.0)] = 1.5
     run_surplus: Annotated[float, Interval(ge=0.0, le=20.0)] = 0.8
     min_area_px: Annotated[int, Interval(ge=1, le=1000)] = 5
     most_share: Annotated[float, Interval(gt=0.0, le=1.0)] = 0.15

@@ -72,20 +72,28 @@ def texture(residual: npt.NDArray[np.floating], trusted: Mask, size: int, reach:
 
 
 def resample(
-    plane: npt.NDArray[np.floating], known: Mask, beyond: Callable[[int, int], Floats], shape: tuple[int, int]
-) -> tuple[Floats, Mask]:
-    """Lanczos' interpolation of each pixel by itself, where `beyond` says."""
-    out, sure = np.empty(shape), np.empty(shape, np.bool_)
+    plane: npt.NDArray[np.floating],
+    beyond: Callable[[int, int], Floats],
+    shape: tuple[int, int],
+    kernel: Callable[[float], float],
+) -> Floats:
+    """Interpolation of each pixel by itself, where `beyond` says; `kernel` weighs samples by their distance."""
+    out = np.empty(shape)
     for y, x in np.ndindex(*shape):
         shift = beyond(y, x)
         top, left = y + math.floor(shift[0]), x + math.floor(shift[1])
-        down, right = (
-            [np.sinc(i - 2 - part) * np.sinc((i - 2 - part) / 3) for i in range(6)] for part in np.modf(shift)[0]
-        )
-        total = sum(down[i] * right[j] * float(plane[top + i, left + j]) for i in range(6) for j in range(6))
+        down, right = ([kernel(i - 3 - part) for i in range(8)] for part in np.modf(shift)[0])
+        total = sum(down[i] * right[j] * float(plane[top + i, left + j]) for i in range(8) for j in range(8))
         out[y, x] = total / (sum(down) * sum(right))
-        sure[y, x] = all(known[top + i, left + j] for i in (2, 3) for j in (2, 3))
-    return out, sure
+    return out
+
+
+def lanczos(distance: float) -> float:
+    return float(np.sinc(distance) * np.sinc(distance / 3)) if abs(distance) < 3 else 0.0
+
+
+def gaussian(distance: float) -> float:
+    return math.exp(-(distance**2) / 2)
 
 
 def vote(first: npt.NDArray[np.float32], second: npt.NDArray[np.float32], bins: int, per_px: int) -> Floats:
@@ -113,37 +121,22 @@ def nearest(
 
 
 def gather(
-    residuals: npt.NDArray[np.float32],
-    textures: npt.NDArray[np.float32],
-    known: Mask,
-    scenes: npt.NDArray[np.int64],
-    bare: set[int],
-) -> tuple[Floats, Floats, Floats]:
-    """Significance, significance without the loudest scene, and weighted mean, all before any smoothing."""
-    frames, *shape = residuals.shape
-    significance, without, density = np.zeros(shape), np.zeros(shape), np.zeros(shape)
+    says: npt.NDArray[np.float32], weights: npt.NDArray[np.float32], bare: npt.NDArray[np.bool_]
+) -> tuple[Floats, Floats]:
+    """Significance, and the least that is left of it without one scene, from what scenes say at each pixel."""
+    scenes, *shape = says.shape
+    significance, without = np.zeros(shape), np.zeros(shape)
     for place in np.ndindex(*shape):
-        says, weighs = {}, {}
-        for k in range(frames):
-            scene, scale = int(scenes[k]), float(textures[(k, *place)])
-            if not known[(k, *place)]:
-                continue
-            weight = 1 / scale**2 / list(scenes).count(scene)
-            value = float(residuals[(k, *place)])
-            clipped = min(max(value, -3 * scale), 3 * scale)
-            says[scene] = says.get(scene, 0.0) + weight * (value if scene in bare else clipped)
-            weighs[scene] = weighs.get(scene, 0.0) + weight
-        total, weights = sum(says.values()), sum(weighs.values())
-        if weights == 0:
-            continue
-        loudest = max(says.keys() - bare, key=lambda scene: says[scene], default=None)
-        density[place] = total / weights
-        significance[place] = total / math.sqrt(weights)
-        quiet = {scene for scene in says if scene != loudest or says[scene] <= 0}
-        if len(quiet) == 0:
-            continue
-        without[place] = sum(says[s] for s in quiet) / math.sqrt(sum(weighs[s] for s in quiet))
-    return significance, without, density
+        said, weighs = ([float(one[(k, *place)]) for k in range(scenes)] for one in (says, weights))
+
+        def of(asked: set[int], said: list[float] = said, weighs: list[float] = weighs) -> float:
+            weight = sum(weighs[k] for k in asked)
+            return sum(said[k] for k in asked) / math.sqrt(weight) if weight > 1e-3 * sum(weighs) else 0.0
+
+        everyone = set(range(scenes))
+        significance[place] = of(everyone)
+        without[place] = min([of(everyone), *(of(everyone - {k}) for k in everyone if not bare[k])])
+    return significance, without
 
 
 def membrane(plane: npt.NDArray[np.floating], hole: Mask) -> Floats:

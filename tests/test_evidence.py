@@ -1,85 +1,119 @@
 """Where several frames agree, and what is suspected there."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from dustwatch.processing import evidence as module
-from dustwatch.processing.evidence import Evidence, EvidenceParams, gather, hear, runs, suspects
+from dustwatch.processing.evidence import Evidence, EvidenceParams, Voices, gather, hear, runs, suspects
+from dustwatch.processing.register import BEFORE_PX, Laid
+from dustwatch.processing.register import MARGIN_PX as SEEN_AROUND_PX
+from dustwatch.processing.residual import EXACTLY, UNKNOWN, ResidualParams, decode, encode
+from dustwatch.processing.texture import SQUARE_PX, Moduli
 from tests import naive
 
-PARAMS = EvidenceParams()
+PARAMS, RESIDUAL = EvidenceParams(), ResidualParams()
+SIZE, MIDDLE = 80, 40
 MARGIN_PX = 3
 
 seeds = st.integers(0, 2**32 - 1)
 
 
-def one_spot(frames: int, shows_in: int, height: float = 0.1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Residuals, textures and knowledge of frames with noise of .02 D, some with a spot in the middle."""
+def one_spot(frames: int, shows_in: int, height: float = 0.1) -> list[Laid]:
+    """Frames with noise of .02 D, some of which show a spot in the middle."""
     rng = np.random.default_rng(1)
-    y, x = np.mgrid[:60, :60]
-    spot = height * np.exp(-((y - 30) ** 2 + (x - 30) ** 2) / (2 * 3.0**2))
-    residuals = rng.normal(0, 0.02, (frames, 60, 60))
-    residuals[:shows_in] += spot
-    shape = residuals.shape
-    return residuals.astype(np.float32), np.full(shape, 0.02, np.float32), np.ones(shape, np.bool_)
+    y, x = np.mgrid[:SIZE, :SIZE] - MIDDLE
+    spot = height * np.exp(-(y**2 + x**2) / (2 * 3.0**2))
+    shown = rng.normal(0, 0.02, (frames, SIZE, SIZE))
+    shown[:shows_in] += spot
+    return [frame(one) for one in shown]
+
+
+def frame(residual: np.ndarray) -> Laid:
+    """One whose window is the picture itself; nothing is known around."""
+    plane = residual.astype(np.float32)
+    codes = encode(plane, np.full(plane.shape, EXACTLY), np.zeros_like(plane))
+    before, after = BEFORE_PX, SEEN_AROUND_PX - BEFORE_PX
+    return Laid(np.pad(codes, (before, after), constant_values=UNKNOWN), np.zeros((len(plane), 2)))
+
+
+def heard(frames: Sequence[Laid], scenes: Sequence[int] | None = None, bare: Sequence[bool] | None = None) -> Voices:
+    scenes = np.arange(len(frames)) if scenes is None else np.array(scenes)
+    bare = np.zeros(len(frames), np.bool_) if bare is None else np.array(bare)
+    return hear(frames, [Moduli.of(one.codes) for one in frames], RESIDUAL, scenes, bare)
+
+
+def suspected(voices: Voices) -> np.ndarray:
+    return suspects(gather(voices), PARAMS, MARGIN_PX)
 
 
 @settings(deadline=None, max_examples=40)
-@given(frames=st.integers(1, 6), shape=st.tuples(st.integers(1, 4), st.integers(1, 4)), seed=seeds)
-def test_sums_are_those_of_the_slow_twin(frames: int, shape: tuple[int, int], seed: int) -> None:
+@given(scenes=st.integers(1, 5), shape=st.tuples(st.integers(1, 20), st.integers(1, 20)), seed=seeds)
+def test_sums_are_those_of_the_slow_twin(scenes: int, shape: tuple[int, int], seed: int) -> None:
     rng = np.random.default_rng(seed)
-    residuals = rng.normal(0, 0.1, (frames, *shape)).astype(np.float32)
-    textures = rng.uniform(0.01, 0.1, residuals.shape).astype(np.float32)
-    known = rng.random(residuals.shape) < 0.7
-    scenes = rng.integers(0, 3, frames)
-    found = [np.empty(shape, np.float32) for _ in range(3)]
-    bare = set(rng.integers(0, 3, rng.integers(0, 3)).tolist())
-    voices = hear(residuals, textures, known, scenes, np.isin(scenes, list(bare)))
-    module._gather(voices.says, voices.weights, voices.bare, *found)
-    for fast, slow in zip(found, naive.gather(residuals, textures, known, scenes, bare), strict=True):
+    squares = tuple(-(-length // SQUARE_PX) for length in shape)
+    weights = (rng.uniform(1, 100, (scenes, *squares)) * (rng.random((scenes, *squares)) < 0.8)).astype(np.float32)
+    wide = np.kron(weights, np.ones((1, SQUARE_PX, SQUARE_PX), np.float32))[:, : shape[0], : shape[1]]
+    says = (wide * rng.normal(0, 0.1, (scenes, *shape))).astype(np.float32)
+    bare = rng.random(scenes) < 0.3
+    found = gather(Voices(says, weights, bare))
+    for fast, slow in zip((found.significance, found.without_loudest), naive.gather(says, wide, bare), strict=True):
         np.testing.assert_allclose(fast, slow, atol=2e-3, rtol=2e-4)
+    density = found.density(np.ones(shape, np.bool_)).reshape(shape)
+    expected = says.sum(axis=0) / np.maximum(wide.sum(axis=0), 1e-9)
+    np.testing.assert_allclose(density, expected, atol=1e-5, rtol=1e-4)
+
+
+def test_scenes_say_what_stands_out_by_how_busy_their_film_is() -> None:
+    one = frame(np.random.default_rng(2).normal(0, 0.05, (70, 60)))
+    voices = heard([one])
+    texture = Moduli.of(one.codes).texture(RESIDUAL).squares
+    residual, known = decode(one.codes)
+    inner = np.s_[20:50, 20:40]
+    assert known[20:50, 20:40].all()
+    np.testing.assert_allclose(voices.weights[0, 2:3, 2:3], 1 / texture[2:3, 2:3] ** 2, rtol=1e-5)
+    clipped = np.clip(residual, -3 * texture.max(), 3 * texture.max())
+    expected = ndimage.gaussian_filter(clipped, 1.0, truncate=3)[BEFORE_PX:-4, BEFORE_PX:-4]
+    wide = np.kron(voices.weights[0], np.ones((SQUARE_PX, SQUARE_PX)))[:70, :60]
+    np.testing.assert_allclose((voices.says[0] / wide)[inner], expected[inner], atol=2e-3)
 
 
 def test_a_smooth_frame_speaks_louder() -> None:
-    residuals = np.stack([np.full((9, 9), value, np.float32) for value in (0.01, 0.03)])
-    textures = np.stack([np.full((9, 9), value, np.float32) for value in (0.01, 0.1)])
-    found = gather(hear(residuals, textures, np.ones(residuals.shape, np.bool_), np.arange(2)))
-    np.testing.assert_allclose(found.density, (0.01 * 1e4 + 0.03 * 1e2) / 1.01e4, rtol=1e-5)
+    calm, busy = (frame(np.random.default_rng(k).normal(0, spread, (64, 64))) for k, spread in enumerate((0.01, 0.1)))
+    weights = heard([calm, busy]).weights
+    assert (weights[0] > 30 * weights[1]).all()
 
 
 def test_frames_of_one_scene_have_one_voice() -> None:
-    residuals, textures, known = one_spot(4, 4)
-    residuals[1:3] = residuals[0]
-    together = gather(hear(residuals, textures, known, np.array([0, 0, 0, 1])))
-    once = gather(hear(residuals[[0, 3]], textures[:2], known[:2], np.array([0, 1])))
-    for name in ("significance", "without_loudest", "density"):
-        np.testing.assert_allclose(getattr(together, name), getattr(once, name), atol=1e-5)
+    frames = one_spot(2, 2)
+    together, once = heard([frames[0]] * 3 + frames[1:], [0, 0, 0, 1]), heard(frames)
+    np.testing.assert_allclose(together.says, once.says, rtol=1e-4, atol=1e-2)
+    np.testing.assert_allclose(together.weights, once.weights, rtol=1e-5)
 
 
 def test_a_frame_without_film_is_never_left_out_as_the_loudest() -> None:
-    residuals, textures, known = one_spot(2, 1)
-    scenes, margin = np.arange(2), MARGIN_PX
-    assert not suspects(gather(hear(residuals, textures, known, scenes)), PARAMS, margin).any()
-    assert suspects(gather(hear(residuals, textures, known, scenes, np.array([True, False]))), PARAMS, margin)[30, 30]
-    assert not suspects(gather(hear(residuals, textures, known, scenes, np.array([False, True]))), PARAMS, margin).any()
+    frames = one_spot(2, 1, height=0.3)
+    assert not suspected(heard(frames)).any()
+    assert suspected(heard(frames, bare=[True, False]))[MIDDLE, MIDDLE]
+    assert not suspected(heard(frames, bare=[False, True])).any()
 
 
 def test_what_nobody_knows_is_nothing() -> None:
-    residuals, textures, known = one_spot(3, 3)
-    known[:, :, :20] = False
-    residuals[:, :, :20] = np.nan
-    found = gather(hear(residuals, textures, known, np.arange(3)))
-    assert not found.density[:, :20].any()
+    frames = one_spot(3, 3)
+    for one in frames:
+        one.codes[:, :40] = UNKNOWN
+    found = gather(heard(frames))
+    assert not found.significance[:, :30].any()
     assert np.isfinite(found.significance).all()
 
 
 def test_dirt_that_all_frames_show_is_suspected_with_its_rim() -> None:
-    mask = suspects(gather(hear(*one_spot(8, 8), np.arange(8))), PARAMS, MARGIN_PX)
+    mask = suspected(heard(one_spot(8, 8)))
     assert ndimage.label(mask)[1] == 1
-    assert mask[30, 30]
+    assert mask[MIDDLE, MIDDLE]
     assert 60 < mask.sum() < 600
 
 
@@ -87,28 +121,23 @@ def test_dirt_that_all_frames_show_is_suspected_with_its_rim() -> None:
 @given(loud=st.floats(0.05, 5))
 def test_one_frame_alone_is_never_enough(loud: float) -> None:
     """A leaf may be as dark as it will: the others do not show it."""
-    residuals, textures, known = one_spot(8, 1, height=loud)
-    assert not suspects(gather(hear(residuals, textures, known, np.arange(8))), PARAMS, MARGIN_PX)[25:36, 25:36].any()
+    around = slice(MIDDLE - 5, MIDDLE + 6)
+    assert not suspected(heard(one_spot(8, 1, height=loud)))[around, around].any()
 
 
 def test_one_scene_alone_is_never_enough() -> None:
-    residuals, textures, known = one_spot(8, 4, height=1)
-    scenes = np.array([0, 0, 0, 0, 1, 2, 3, 4])
-    assert not suspects(gather(hear(residuals, textures, known, scenes)), PARAMS, MARGIN_PX)[25:36, 25:36].any()
+    around = slice(MIDDLE - 5, MIDDLE + 6)
+    assert not suspected(heard(one_spot(8, 4, height=1), [0, 0, 0, 0, 1, 2, 3, 4]))[around, around].any()
 
 
 def test_clean_glass_is_hardly_ever_suspected() -> None:
     rng = np.random.default_rng(3)
-    noise = rng.normal(0, 0.02, (8, 300, 300)).astype(np.float32)
-    found = suspects(
-        gather(hear(noise, np.full(noise.shape, 0.02, np.float32), noise < 9, np.arange(8))), PARAMS, MARGIN_PX
-    )
-    assert found.mean() < 0.01
+    assert suspected(heard([frame(one) for one in rng.normal(0, 0.02, (8, 300, 300))])).mean() < 0.01
 
 
 def planes(significance: np.ndarray) -> Evidence:
     plane = significance.astype(np.float32)
-    return Evidence(plane, plane, plane)
+    return Evidence(plane, plane, plane[::SQUARE_PX, ::SQUARE_PX])
 
 
 def test_spots_need_a_seed_and_an_area_and_have_no_holes() -> None:

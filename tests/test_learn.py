@@ -19,7 +19,7 @@ from dustwatch.processing.learn import (
     GlassMap,
     LearnParams,
     Witness,
-    align,
+    lay,
     learn,
 )
 from dustwatch.processing.observe import observe
@@ -30,7 +30,7 @@ from dustwatch.processing.raster import probe
 from dustwatch.processing.residual import EXACTLY, ResidualParams, decode, encode
 from dustwatch.processing.scenes import landscape
 from dustwatch.processing.simulate import Roll, RollParams, SimulatedFrame
-from dustwatch.processing.strips import tiles
+from dustwatch.processing.strips import Tile, tiles
 
 PARAMS = LearnParams()
 SIZE = (480, 360)
@@ -222,24 +222,31 @@ def test_no_file_stays_open(tmp_path: Path) -> None:
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
+def shown(witness: Witness, tile: Tile, corner: tuple[int, int] = (0, 0)) -> tuple[np.ndarray, np.ndarray]:
+    """What a frame shows all over a tile of the map, in D, and where that is known."""
+    rows, columns = (axis.ravel() for axis in np.indices(tile.shape))
+    values, seen = lay(witness, tile, corner).at(rows, columns)
+    return values.reshape(tile.shape), seen.reshape(tile.shape)
+
+
 @pytest.mark.parametrize("offset", [(0, 0), (3, -2), (-7, 40), (300, 0)])
 def test_frames_are_laid_over_the_map(tmp_path: Path, offset: tuple[int, int]) -> None:
     codes = PlaneFile(tmp_path / "codes", 96, 128, np.dtype(np.int8))
     codes.create()
     codes.write(0, 0, np.random.default_rng(0).integers(-127, 128, (96, 128)))
     (tile,) = tiles(96, 128, size=128, halo=0)
-    found, sure = align(Witness(codes, Placement((float(offset[0]), float(offset[1]))), 0), tile, (0, 0))
+    found, sure = shown(Witness(codes, Placement((float(offset[0]), float(offset[1]))), 0), tile)
     there = tuple(slice(400 + shift, 400 + shift + n) for shift, n in zip(offset, (96, 128), strict=True))
     np.testing.assert_allclose(found, np.pad(decode(whole(codes))[0], 400)[there], atol=1e-6)
-    # The last row and column lie beside what is unknown.
-    np.testing.assert_array_equal(sure, np.pad(np.ones((95, 127), np.bool_), ((400, 401), (400, 401)))[there])
+    # Interpolation asks two pixels before and three behind.
+    np.testing.assert_array_equal(sure, np.pad(np.ones((91, 123), np.bool_), ((402, 403), (402, 403)))[there])
 
 
 def test_between_pixels_a_frame_is_interpolated(tmp_path: Path) -> None:
     (one,) = imagined(tmp_path, [True])
     (tile,) = tiles(96, 128, size=128, halo=0)
-    whole_px = align(one, tile, (0, 0))[0]
-    half_px = align(Witness(one.codes, Placement((0.0, 0.5)), 0), tile, (0, 0))[0]
+    whole_px = shown(one, tile)[0]
+    half_px = shown(Witness(one.codes, Placement((0.0, 0.5)), 0), tile)[0]
     spot = (slice(44, 53), slice(28, 37))
     expected = ndimage.shift(whole_px, (0, -0.5), order=5)
     np.testing.assert_allclose(half_px[spot], expected[spot], atol=0.006)
@@ -257,7 +264,7 @@ def test_a_frame_that_drifts_is_bent_straight_and_without_seams(tmp_path: Path, 
     drift = Drift(axis, 0.0, float(size[axis]), tuple(map(tuple, coefficients.tolist())))
     one = Witness(codes, Placement((0.3, -0.6)), 0, drift=drift)
     (tile,) = tiles(*size, size=128, halo=0)
-    found, sure = align(one, tile, (2, 3))
+    found, sure = shown(one, tile, (2, 3))
     places = np.moveaxis(np.indices(size), 0, 2) + np.array([2, 3])
     drifts = drift.at(places[..., axis].ravel()).reshape(*size, 2)
     expected = (places + np.array([0.3, -0.6]) + drifts) @ slope - 0.35
@@ -266,4 +273,4 @@ def test_a_frame_that_drifts_is_bent_straight_and_without_seams(tmp_path: Path, 
     np.testing.assert_allclose(found[inner], expected[inner], atol=0.01)
     for part in tiles(*size, size=40, halo=0):
         window = slice(part.rows.low, part.rows.high), slice(part.columns.low, part.columns.high)
-        np.testing.assert_allclose(align(one, part, (2, 3))[0], found[window], atol=1e-6)
+        np.testing.assert_allclose(shown(one, part, (2, 3))[0], found[window], atol=1e-6)

@@ -23,10 +23,10 @@ from dustwatch.processing import learn as learning
 from dustwatch.processing.cells import Patch, fixed_cells
 from dustwatch.processing.density import Tone
 from dustwatch.processing.estimate import estimate
-from dustwatch.processing.evidence import Evidence, Frames, gather, hear, suspects
+from dustwatch.processing.evidence import Evidence, gather, hear, suspects
 from dustwatch.processing.fingerprint import MatchParams, common_films, same_scene
 from dustwatch.processing.landmarks import number_scenes
-from dustwatch.processing.learn import MOST_FRAMES, LearnParams, Witness, align, glass_tiles, look_again
+from dustwatch.processing.learn import MOST_FRAMES, LearnParams, Witness, glass_tiles, lay, look_again
 from dustwatch.processing.observe import Observation, observe
 from dustwatch.processing.placement import Placement
 from dustwatch.processing.raster import probe
@@ -34,12 +34,11 @@ from dustwatch.processing.residual import ResidualParams
 from dustwatch.processing.scenes import busy, landscape
 from dustwatch.processing.simulate import Roll, RollParams, Scene
 from dustwatch.processing.spots import TOUCHING
+from dustwatch.processing.texture import SQUARE_PX, Moduli
 from tests.bench.rolls import photographs
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-
-    import numpy.typing as npt
 
     from dustwatch.processing.arrays import Mask, Plane, Planes
     from dustwatch.processing.strips import Tile
@@ -76,12 +75,11 @@ class Moments:
 class Alarms:
     """What clean glass looks like to one or several groups of frames.
 
-    The significance is `unsmoothed`, as it is used (`whole`), and that `without_loudest`. Pixels over `grow` and `seed`
-    in all frames and over `rest` without the loudest; spots that are suspected by all frames (`by_all`) and by runs of
-    them (`by_runs`); particles that are `accepted` into the map, and its `dirty` pixels.
+    The significance of all frames (`whole`), and that `without_loudest`. Pixels over `grow` and `seed` in all frames,
+    and over `rest` without the loudest; spots that are suspected by all frames (`by_all`) and by runs of them
+    (`by_runs`); particles that are `accepted` into the map, and its `dirty` pixels.
     """
 
-    unsmoothed: Moments
     whole: Moments
     without_loudest: Moments
     grow: int
@@ -106,7 +104,6 @@ def total(of: Sequence[Alarms]) -> Alarms:
 
     counts = ("grow", "seed", "rest", "by_all", "by_runs", "accepted", "dirty")
     return Alarms(
-        moments("unsmoothed"),
         moments("whole"),
         moments("without_loudest"),
         *(sum(getattr(one, name) for one in of) for name in counts),
@@ -159,22 +156,21 @@ def alarms(frames: Sequence[Seen], params: LearnParams, threads: int) -> Alarms:
     residual = params.residual.on(codes.height, codes.width)
 
     def watched(tile: Tile) -> Alarms:
-        aligned = (align(one, tile, patch.corner) for one in witnesses)
-        residuals, known = (np.stack(planes) for planes in zip(*aligned, strict=True))
-        textures = learning._textures(residuals, known, residual)
-        parts, density = learning._suspected(residuals, textures, known, scenes, scenes < 0, params)  # none is bare
+        laid = [lay(one, tile, patch.corner) for one in witnesses]
+        moduli = [Moduli.of(one.codes) for one in laid]
+        voices = hear(laid, moduli, residual, scenes, scenes < 0)  # none is bare
+        parts, density = learning._suspected(voices, params)
         telling = ~learning._spread(fixed, tile)
         parts[~telling] = 0
         dirty = np.zeros(tile.shape, np.bool_)
         if parts[tile.inner].any():
-            look = look_again(residuals, known, scenes, parts, residual)
+            look = look_again(laid, moduli, scenes, parts, residual)
             dirt = estimate(look, density[look.mask], params.lives)
             dirty = dirty if dirt is None else dirt.lives > 0
-        evidence = gather(hear(residuals, textures, known, scenes))
+        evidence = gather(voices)
         asked = telling[tile.inner]
         whole, rest = (plane[tile.inner][asked] for plane in (evidence.significance, evidence.without_loudest))
         return Alarms(
-            moments(unsmoothed(residuals, textures, known, scenes)[tile.inner][asked]),
             moments(whole),
             moments(rest),
             int((whole > params.evidence.grow).sum()),
@@ -192,16 +188,6 @@ def alarms(frames: Sequence[Seen], params: LearnParams, threads: int) -> Alarms:
 
 def moments(values: Plane) -> Moments:
     return Moments(values.size, float(values.sum(dtype=np.float64)), float(np.square(values, dtype=np.float64).sum()))
-
-
-def unsmoothed(
-    residuals: Frames, textures: Frames, known: npt.NDArray[np.bool_], scenes: npt.NDArray[np.int64]
-) -> Plane:
-    """The significance as `evidence.gather` has it before it is smoothed."""
-    voices = (1 / np.bincount(scenes)[scenes])[:, None, None]
-    weights = np.where(known, voices / textures**2, 0)
-    says = (weights * np.clip(residuals, -3 * textures, 3 * textures)).sum(axis=0)
-    return np.asarray(says / np.sqrt(np.maximum(weights.sum(axis=0), 1e-9)), np.float32)
 
 
 def spots(mask: Mask, tile: Tile) -> int:
@@ -229,7 +215,6 @@ HEADS = (
     "film",
     "frames",
     "megapixels",
-    "deviation unsmoothed",
     "deviation",
     "over grow",
     "over seed",
@@ -248,10 +233,12 @@ def gaussian(params: LearnParams) -> list[str]:
     asked = params.evidence
     noise = ndimage.gaussian_filter(np.random.default_rng(0).standard_normal((2000, 2000), np.float32), 1.0)
     noise /= noise.std()
-    found = suspects(Evidence(noise, noise, noise), asked, round(params.residual.background_px / 4))
+    found = suspects(
+        Evidence(noise, noise, noise[::SQUARE_PX, ::SQUARE_PX]), asked, round(params.residual.background_px / 4)
+    )
     grow, seed, rest = (f"{stats.norm.sf(t):.1e}" for t in (asked.grow, asked.seed, asked.without_loudest))
     rate = ndimage.label(found, TOUCHING)[1] / (noise.size / 1e6)
-    return ["Gaussian", "", "", "", "1", grow, seed, "1", rest, f"{rate:.2f}", "", "", "", ""]
+    return ["Gaussian", "", "", "1", grow, seed, "1", rest, f"{rate:.2f}", "", "", "", ""]
 
 
 def cells(film: str, frames: int, found: Alarms) -> list[str]:
@@ -260,7 +247,6 @@ def cells(film: str, frames: int, found: Alarms) -> list[str]:
         film,
         f"{frames}",
         f"{area:.1f}",
-        f"{found.unsmoothed.deviation:.2f}",
         f"{found.whole.deviation:.2f}",
         f"{found.grow / found.whole.count:.1e}",
         f"{found.seed / found.whole.count:.1e}",
