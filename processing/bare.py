@@ -140,7 +140,7 @@ def _dirt_in(codes: PlaneFile, tile: Tile, residual: ResidualParams, evidence: E
     moduli, alone = Moduli.of(frame.codes), np.zeros(1, np.int64)
     told = gather(hear([frame], [moduli], residual, alone, alone == 0))
     stands_out, _ = decode(codes.read(tile.rows.low, tile.rows.high, tile.columns.low, tile.columns.high))
-    return np.where(suspects(told, evidence, 0), np.maximum(stands_out, 0), np.float32(0))
+    return np.where(suspects(told, evidence, 0).spots, np.maximum(stands_out, 0), np.float32(0))
 
 
 def _thinned(plane: Plane, factor: int) -> Plane:

@@ -207,32 +207,48 @@ def _gather(
             total[x] *= scale[x]
 
 
-def suspects(evidence: Evidence, params: EvidenceParams, margin_px: int) -> Mask:
-    """Where dirt may lie: spots over `grow` that reach `seed` and `without_loudest` somewhere and are large enough.
+@dataclass(frozen=True, slots=True)
+class Suspicion:
+    """Where dirt may lie, each (rows, columns): the `spots` that stand out, and all that may belong to them."""
 
-    Their holes are closed, and they are widened by `margin_px`.
+    spots: Mask
+    wide: Mask
+
+
+def suspects(evidence: Evidence, params: EvidenceParams, margin_px: int, known: Mask | None = None) -> Suspicion:
+    """Spots over `grow` that reach `seed` and `without_loudest` somewhere and are large enough.
+
+    Their holes are closed, and they are widened by `margin_px`. Those that lie inside `known` ones are left out.
     """
     spots, boxes = _spots(
         evidence.significance,
         evidence.without_loudest,
+        np.zeros(evidence.significance.shape, np.bool_) if known is None else known,
         params.seed,
         params.grow,
         params.without_loudest,
         params.min_area_px,
     )
-    found = np.zeros(spots.shape, np.bool_)
+    wide = np.zeros(spots.shape, np.bool_)
     for top, bottom, left, right in boxes:
         rows, columns = (
             slice(max(top - margin_px, 0), bottom + margin_px),
             slice(max(left - margin_px, 0), right + margin_px),
         )
-        found[rows, columns] |= widened(without_holes(spots[rows, columns]), margin_px)
-    return found
+        spots[rows, columns] = without_holes(spots[rows, columns])
+        wide[rows, columns] |= widened(spots[rows, columns], margin_px)
+    return Suspicion(spots, wide)
 
 
 @kernel
 def _spots(
-    significance: Plane, without_loudest: Plane, seed: float, grow: float, enough: float, least_area: int
+    significance: Plane,
+    without_loudest: Plane,
+    known: Mask,
+    seed: float,
+    grow: float,
+    enough: float,
+    least_area: int,
 ) -> tuple[Mask, npt.NDArray[np.int64]]:
     """The spots over `grow`, touching along edges or at corners, that reach what is asked, and the box of each.
 
@@ -249,12 +265,13 @@ def _spots(
                 continue
             taken[y, x] = True
             found[0, 0], found[0, 1] = y, x
-            count, done = 1, 0
+            count, done, news = 1, 0, False
             loudest = without_loudest[y, x]
             top, bottom, left, right = y, y + 1, x, x + 1
             while done < count:
                 v, u = found[done]
                 done += 1
+                news = news or not known[v, u]
                 loudest = max(loudest, without_loudest[v, u])
                 top, bottom, left, right = min(top, v), max(bottom, v + 1), min(left, u), max(right, u + 1)
                 for b in range(max(v - 1, 0), min(v + 2, height)):
@@ -263,7 +280,7 @@ def _spots(
                             taken[b, a] = True
                             found[count, 0], found[count, 1] = b, a
                             count += 1
-            if loudest > enough and count >= least_area:
+            if loudest > enough and count >= least_area and news:
                 boxes.append((top, bottom, left, right))
                 for i in range(count):
                     spots[found[i, 0], found[i, 1]] = True

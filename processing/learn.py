@@ -212,14 +212,17 @@ def _margin_px(params: LearnParams) -> int:
 def _suspected(voices: Voices, params: LearnParams) -> tuple[npt.NDArray[np.uint8], Plane]:
     """By which run of scenes, from 1, dirt is suspected, 0 where by none, and its density, both (rows, columns)."""
     parts = np.zeros(voices.says.shape[1:], np.uint8)
-    density = np.zeros(parts.shape, np.float32)
+    density, spots = np.zeros(parts.shape, np.float32), np.zeros(parts.shape, np.bool_)
     count = len(voices.bare)
     for number, (first, stop) in enumerate(runs(count), start=1):
         evidence = gather(voices.of_run(first, stop))
         needed = params.evidence if stop - first == count else params.evidence.of_a_run
-        found = suspects(evidence, needed, _margin_px(params)) & (parts == 0)
-        density[found] = evidence.density(found)
-        parts[found] = number
+        found = suspects(evidence, needed, _margin_px(params), spots)
+        if found.spots.any():
+            spots |= found.spots
+            news = found.wide & (parts == 0)
+            density[news] = evidence.density(news)
+            parts[news] = number
     return parts, density
 
 
@@ -227,7 +230,7 @@ def _seen_without_film(frames: Sequence[Laid], moduli: Sequence[Moduli], params:
     """Where frames without film, which are one scene, suspect dirt by themselves."""
     count = len(frames)
     voices = hear(frames, moduli, params.residual, np.zeros(count, np.int64), np.ones(count, np.bool_))
-    return suspects(gather(voices), params.evidence, _margin_px(params))
+    return suspects(gather(voices), params.evidence, _margin_px(params)).wide
 
 
 def look_again(

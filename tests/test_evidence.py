@@ -47,7 +47,7 @@ def heard(frames: Sequence[Laid], scenes: Sequence[int] | None = None, bare: Seq
 
 
 def suspected(voices: Voices) -> np.ndarray:
-    return suspects(gather(voices), PARAMS, MARGIN_PX)
+    return suspects(gather(voices), PARAMS, MARGIN_PX).wide
 
 
 @settings(deadline=None, max_examples=40)
@@ -149,13 +149,24 @@ def test_spots_need_a_seed_and_an_area_and_have_no_holes() -> None:
     significance[30, 30] = PARAMS.seed + 9  # too small
     expected = np.zeros((40, 40), np.bool_)
     expected[20:29, 5:14] = True
-    np.testing.assert_array_equal(suspects(planes(significance), PARAMS, 0), expected)
-    wide = suspects(planes(significance), PARAMS, 2)
-    np.testing.assert_array_equal(wide, ndimage.binary_dilation(expected, iterations=2))
+    np.testing.assert_array_equal(suspects(planes(significance), PARAMS, 0).wide, expected)
+    found = suspects(planes(significance), PARAMS, 2)
+    np.testing.assert_array_equal(found.spots, expected)
+    np.testing.assert_array_equal(found.wide, ndimage.binary_dilation(expected, iterations=2))
+
+
+def test_a_spot_inside_one_that_is_known_is_left_out() -> None:
+    significance = np.zeros((40, 40))
+    significance[10:20, 10:20] = PARAMS.seed + 1
+    known = np.zeros((40, 40), np.bool_)
+    known[5:20, :20] = True
+    assert not suspects(planes(significance), PARAMS, 3, known).wide.any()
+    known[19, 10] = False
+    np.testing.assert_array_equal(suspects(planes(significance), PARAMS, 0, known).spots, significance > 0)
 
 
 def test_no_evidence_no_suspects() -> None:
-    assert not suspects(planes(np.zeros((5, 5))), PARAMS, MARGIN_PX).any()
+    assert not suspects(planes(np.zeros((5, 5))), PARAMS, MARGIN_PX).wide.any()
 
 
 @given(scenes=st.integers(2, 40))
