@@ -1,14 +1,14 @@
 """What the film would show under a hole, from its edges: the membrane that spans it (Laplace's equation).
 
 A membrane is the best guess where the film's power falls as 1 / frequency squared, as that of pictures does on the
-whole. Each hole is first filled ring by ring from its edge, and then solved by successive over-relaxation, forwards and
-backwards in turn, at the rate and for as long as its width asks for (Young, *Iterative methods for solving partial
-difference equations of elliptic type*, 1954).
+whole. It is found by full multigrid, so that a pixel of a wide hole takes no longer than one of a narrow hole: a grid
+of half the resolution is spanned first, is the first guess of the finer one, and takes off it what successive
+over-relaxation leaves (Brandt, *Multi-level adaptive solutions to boundary-value problems*, 1977).
 """
 
 from __future__ import annotations
 
-import math
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,10 +19,14 @@ from .kernel import kernel
 if TYPE_CHECKING:
     from .arrays import Mask
 
-_LEFT = 1e-3
-"""The share of the first guess's error that may be left: a guess that is better is no better guess of the film."""
+_SWEEPS, _OVER = 3, 1.5
+"""Sweeps before and after each correction, and their over-relaxation.
 
-Numbers = npt.NDArray[np.int32]
+They leave errors of some thousandths of what the edge varies by: a better membrane is no better guess of the film.
+"""
+
+Flags = npt.NDArray[np.bool_]
+Numbers = npt.NDArray[np.uint32]
 Values = npt.NDArray[np.float32]
 
 
@@ -35,141 +39,203 @@ class Holes:
 
     def __init__(self, hole: Mask) -> None:
         """Take the holes from a mask (rows, columns)."""
-        self._count = int(np.count_nonzero(hole))
-        numbers = np.full(hole.shape, -1, np.int32)
-        numbers[hole] = np.arange(self._count)
-        self._beside = _neighbours(numbers, self._count)
-        self.edge: Mask = numbers >= self._count
-        self._edge_numbers = numbers[self.edge]
+        height, width = hole.shape
+        self.edge: Mask = _edge(hole, np.flatnonzero(hole))
+        places = np.flatnonzero(hole | self.edge)
+        self._hole: Flags = hole.reshape(-1)[places]
+        starts = np.searchsorted(places, width * np.arange(height + 1)).astype(np.int64)
+        self._grid = _grid(starts, (places % width).astype(np.uint32), self._hole, width)
 
     def span(self, edge: Values) -> Values:
         """What spans the holes in each plane, (planes, pixels of the holes), by what the plane shows at `self.edge`.
 
         `edge` is that: (planes, pixels of the edge). Pixels come row after row. Holes without an edge are spanned by 0.
         """
-        values = np.zeros((self._count + len(self._edge_numbers), len(edge)), np.float32)
-        values[self._edge_numbers] = edge.T
-        rings = _fill_rings(values, self._beside)
-        for pixels in _apart(self._beside):
-            if rings[pixels[0]]:
-                _relax(values, self._beside, pixels, *_rate(4 * int(rings[pixels].max())))
-        return np.ascontiguousarray(values[: self._count].T)
+        values = np.zeros((len(self._hole), len(edge)), np.float32)
+        values[~self._hole] = edge.T
+        if self._grid is not None:
+            _span(self._grid, values)
+        return np.ascontiguousarray(values[self._hole].T)
 
 
-def _rate(width: int) -> tuple[np.float32, int]:
-    """The best over-relaxation of a long strip of this width, and how many sweeps it takes.
+@dataclass(frozen=True, slots=True)
+class _Grid:
+    """The places of holes and of what is beside them at one resolution, numbered row after row.
 
-    Holes that bend and branch want that of a wider one than their rings tell of.
+    `hole` (places) tells which are holes. `holes` numbers these, all white squares of a chessboard before the black
+    ones, and `beside` (holes, 4) what lies above, below, left and right of each; beyond the border it is beside itself.
+    A place is one of the four in a cell, which is a place of the `coarser` grid: a hole if all four are; without any
+    such cell there is no coarser grid. `cell` (places) numbers the `count` cells, `cells` (holes, 3) that of each
+    hole and the nearest to it of those above and below and of those left and right.
     """
-    radius = (1 + math.cos(math.pi / (width + 1))) / 2
-    over = 2 / (1 + math.sqrt(1 - radius**2))
-    return np.float32(over), math.ceil(math.log(_LEFT) / math.log(over - 1))
+
+    hole: Flags
+    holes: Numbers
+    beside: Numbers
+    cell: Numbers
+    cells: Numbers
+    count: int
+    coarser: _Grid | None
 
 
-def _apart(beside: Numbers) -> list[Numbers]:
-    """The pixels of each connected hole, in their order."""
-    labels = _labels(beside)
-    order = np.argsort(labels, kind="stable").astype(np.int32)
-    return np.split(order, np.flatnonzero(np.diff(labels[order])) + 1) if len(order) else []
+def _grid(starts: npt.NDArray[np.int64], columns: Numbers, hole: Flags, width: int) -> _Grid | None:
+    """The grid of places in these columns, row by row, of which each begins with the place that `starts` numbers.
+
+    None if it would have no holes, or nothing else.
+    """
+    if not hole.any() or hole.all():
+        return None
+    cell, coarse_starts, coarse_columns, full = _cells(starts, columns, hole)
+    holes, beside, cells = _beside(starts, columns, hole, width, cell)
+    coarser = _grid(coarse_starts, coarse_columns, full, (width + 1) // 2)
+    return _Grid(hole, holes, beside, cell, cells, len(full), coarser)
+
+
+def _span(grid: _Grid, values: Values) -> None:
+    """Span the holes, whose values, (places, planes), are 0."""
+    guess = _means(values, grid.hole, grid.cell, grid.count)
+    if grid.coarser is not None:
+        _span(grid.coarser, guess)
+    _add(values, guess, grid.holes, grid.cells)
+    _improve(grid, values, np.zeros_like(values))
+
+
+def _improve(grid: _Grid, values: Values, above: Values) -> None:
+    """Bring each value of a hole closer to `above` the mean of those beside it, both (places, planes), by a V-cycle."""
+    _relax(values, above, grid.holes, grid.beside)
+    if grid.coarser is not None:
+        correction = np.zeros((grid.count, values.shape[1]), np.float32)
+        _improve(grid.coarser, correction, _left(values, above, grid.holes, grid.beside, grid.cells, grid.count))
+        _add(values, correction, grid.holes, grid.cells)
+    _relax(values, above, grid.holes, grid.beside)
 
 
 @kernel
-def _neighbours(numbers: Numbers, count: int) -> Numbers:
-    """The numbers of the pixels beside each of the `count` that have one: above, below, left and right.
+def _edge(hole: Mask, pixels: npt.NDArray[np.int64]) -> Mask:
+    """What is beside the `pixels` of the holes and is no hole."""
+    height, width = hole.shape
+    edge = np.zeros((height, width), np.bool_)
+    for pixel in pixels:
+        y, x = pixel // width, pixel % width
+        for v, u in ((y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)):
+            if 0 <= v < height and 0 <= u < width and not hole[v, u]:
+                edge[v, u] = True
+    return edge
 
-    Those that have none yet get the next ones. Beyond the border a pixel is beside itself.
-    """
-    height, width = numbers.shape
-    beside = np.empty((count, 4), np.int32)
-    following = count
+
+@kernel
+def _cells(
+    starts: npt.NDArray[np.int64], columns: Numbers, hole: Flags
+) -> tuple[Numbers, npt.NDArray[np.int64], Numbers, Flags]:
+    """The number of each place's cell; then the cells as places of their grid: starts, columns, which are holes."""
+    height, count = len(starts) - 1, 0
+    cell = np.empty(len(columns), np.uint32)
+    coarse_starts = np.empty((height + 1) // 2 + 1, np.int64)
+    coarse_columns, full = np.empty(len(columns), np.uint32), np.ones(len(columns), np.bool_)
+    for row in range(len(coarse_starts) - 1):
+        coarse_starts[row] = first = count
+        upper, middle = starts[2 * row], starts[2 * row + 1]
+        lower, end = middle, starts[min(2 * row + 2, height)]
+        while upper < middle or lower < end:
+            if lower == end or (upper < middle and columns[upper] // 2 <= columns[lower] // 2):
+                place = upper
+                upper += 1
+            else:
+                place = lower
+                lower += 1
+            column = columns[place] // 2
+            if count == first or coarse_columns[count - 1] != column:
+                coarse_columns[count] = column
+                count += 1
+            cell[place] = count - 1
+            full[count - 1] &= hole[place]
+    coarse_starts[-1] = count
+    return cell, coarse_starts, coarse_columns[:count].copy(), full[:count].copy()
+
+
+@kernel
+def _beside(
+    starts: npt.NDArray[np.int64], columns: Numbers, hole: Flags, width: int, cell: Numbers
+) -> tuple[Numbers, Numbers, Numbers]:
+    """`holes`, `beside` and `cells` of a grid. What is beside a hole always has a place."""
+    height, count, white = len(starts) - 1, 0, 0
     for y in range(height):
-        for x in range(width):
-            number = numbers[y, x]
-            if not 0 <= number < count:
+        for place in range(starts[y], starts[y + 1]):
+            count += hole[place]
+            white += hole[place] and (y + columns[place]) % 2 == 0
+    holes, beside, cells = np.empty(count, np.uint32), np.empty((count, 4), np.uint32), np.empty((count, 3), np.uint32)
+    following = np.array([0, white])
+    for y in range(height):
+        above, below = starts[max(y - 1, 0)], starts[min(y + 1, height)]
+        for place in range(starts[y], starts[y + 1]):
+            if not hole[place]:
                 continue
-            for side in range(4):
-                v = y + (side == 1) - (side == 0)
-                u = x + (side == 3) - (side == 2)
-                if not (0 <= v < height and 0 <= u < width):
-                    beside[number, side] = number
-                    continue
-                if numbers[v, u] < 0:
-                    numbers[v, u] = following
-                    following += 1
-                beside[number, side] = numbers[v, u]
-    return beside
+            x = columns[place]
+            while y > 0 and columns[above] < x:
+                above += 1
+            while y < height - 1 and columns[below] < x:
+                below += 1
+            colour = (y + x) % 2
+            i = following[colour]
+            following[colour] += 1
+            holes[i] = place
+            beside[i, 0] = above if y > 0 else place
+            beside[i, 1] = below if y < height - 1 else place
+            beside[i, 2] = place - 1 if x > 0 else place
+            beside[i, 3] = place + 1 if x < width - 1 else place
+            cells[i, 0] = cell[place]
+            cells[i, 1] = cell[beside[i, y % 2]]
+            cells[i, 2] = cell[beside[i, 2 + x % 2]]
+    return holes, beside, cells
 
 
 @kernel
-def _fill_rings(values: Values, beside: Numbers) -> Numbers:
-    """Give every pixel the mean of its neighbours in the ring before; tell which ring it is in, from 1.
-
-    A pixel that no edge leads to keeps its values, and is in ring 0.
-    """
-    count, planes = len(beside), values.shape[1]
-    rings = np.zeros(count, np.int32)
-    order = np.empty(count, np.int32)
-    found = 0
-    for i in range(count):
-        for side in range(4):
-            if beside[i, side] >= count and rings[i] == 0:
-                rings[i] = 1
-                order[found] = i
-                found += 1
-    done = 0
-    while done < found:
-        i = order[done]
-        done += 1
-        known = 0
-        for side in range(4):
-            j = beside[i, side]
-            if j >= count or 0 < rings[j] < rings[i]:
-                known += 1
-                for k in range(planes):
-                    values[i, k] += values[j, k]
-            elif rings[j] == 0:
-                rings[j] = rings[i] + 1
-                order[found] = j
-                found += 1
-        for k in range(planes):
-            values[i, k] /= np.float32(known)
-    return rings
-
-
-@kernel
-def _labels(beside: Numbers) -> Numbers:
-    """Number the connected holes: one number for each pixel."""
-    count = len(beside)
-    labels = np.full(count, -1, np.int32)
-    waiting = np.empty(count, np.int32)
-    label = 0
-    for first in range(count):
-        if labels[first] >= 0:
-            continue
-        labels[first] = label
-        waiting[0] = first
-        left = 1
-        while left:
-            left -= 1
-            i = waiting[left]
-            for side in range(4):
-                j = beside[i, side]
-                if j < count and labels[j] < 0:
-                    labels[j] = label
-                    waiting[left] = j
-                    left += 1
-        label += 1
-    return labels
-
-
-@kernel
-def _relax(values: Values, beside: Numbers, pixels: Numbers, over: np.float32, sweeps: int) -> None:
-    count, planes = len(pixels), values.shape[1]
-    quarter = np.float32(0.25)
-    for sweep in range(sweeps):
-        for step in range(count):
-            i = pixels[step if sweep % 2 == 0 else count - 1 - step]
-            a, b, c, d = beside[i]
+def _means(values: Values, hole: Flags, cell: Numbers, count: int) -> Values:
+    """The mean of what is no hole in each of the `count` cells; 0 where all is."""
+    planes = values.shape[1]
+    means, known = np.zeros((count, planes), np.float32), np.zeros(count, np.int32)
+    for place in range(len(values)):
+        if not hole[place]:
+            known[cell[place]] += 1
             for k in range(planes):
-                mean = quarter * (values[a, k] + values[b, k] + values[c, k] + values[d, k])
-                values[i, k] += over * (mean - values[i, k])
+                means[cell[place], k] += values[place, k]
+    for i in range(count):
+        for k in range(planes):
+            means[i, k] /= np.float32(max(known[i], 1))
+    return means
+
+
+@kernel
+def _add(values: Values, coarse: Values, holes: Numbers, cells: Numbers) -> None:
+    """Add to the holes what cells have, interpolated linearly."""
+    for i in range(len(holes)):
+        place, own, across, along = holes[i], cells[i, 0], cells[i, 1], cells[i, 2]
+        for k in range(values.shape[1]):
+            values[place, k] += np.float32(0.5) * coarse[own, k] + np.float32(0.25) * (
+                coarse[across, k] + coarse[along, k]
+            )
+
+
+@kernel
+def _relax(values: Values, above: Values, holes: Numbers, beside: Numbers) -> None:
+    for _ in range(_SWEEPS):
+        for i in range(len(holes)):
+            place, a, b, c, d = holes[i], beside[i, 0], beside[i, 1], beside[i, 2], beside[i, 3]
+            for k in range(values.shape[1]):
+                mean = np.float32(0.25) * (values[a, k] + values[b, k] + values[c, k] + values[d, k])
+                values[place, k] += np.float32(_OVER) * (mean + above[place, k] - values[place, k])
+
+
+@kernel
+def _left(values: Values, above: Values, holes: Numbers, beside: Numbers, cells: Numbers, count: int) -> Values:
+    """By how much holes are not yet `above` the mean of what is beside them, summed up in each of the `count` cells.
+
+    The sum of four is what their cell lacks, since a mean over twice the distance is four times as far off.
+    """
+    left = np.zeros((count, values.shape[1]), np.float32)
+    for i in range(len(holes)):
+        place, cell, a, b, c, d = holes[i], cells[i, 0], beside[i, 0], beside[i, 1], beside[i, 2], beside[i, 3]
+        for k in range(values.shape[1]):
+            mean = np.float32(0.25) * (values[a, k] + values[b, k] + values[c, k] + values[d, k])
+            left[cell, k] += mean + above[place, k] - values[place, k]
+    return left
