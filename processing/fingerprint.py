@@ -18,9 +18,10 @@ from scipy import ndimage
 from scipy.special import betainc, gammainc
 
 from .cells import CELL_PX, Cells, Patch, films_on, fixed_cells
+from .image import in_order
 from .kernel import kernel
 from .placement import first_pixel, turned, turned_points, upright_size
-from .relief import HALO_STEPS, Heard, Relief, expected, loudest, raised, step_of, thinned, vertex
+from .relief import HALO_STEPS, Heard, Relief, expected, loudest, raised, step_of, vertex
 from .residual import BLOCK_PX, ResidualParams, decode, texture
 from .smooth import smooth
 from .strips import Span, Tile, tiles
@@ -44,6 +45,7 @@ FEWEST_SHOWN = 6
 
 _FAINTEST = np.float32(0.3)
 _TILE_PX = 512
+_TILE_BYTES = 24 << 20
 _STEEP_D, _STEEP_TEXTURE_D = 0.85, 10.0
 """How much the film's density may differ within a cell and the eight around it, and the texture noted where it does by
 more. In pictures it hardly ever does; the seams of sprocket holes are heard up to 1 D."""
@@ -130,10 +132,10 @@ class Match:
     score: float
 
 
-def fingerprint(codes: PlaneFile, film: Plane, params: ResidualParams) -> Fingerprint:
+def fingerprint(codes: PlaneFile, film: Plane, params: ResidualParams, threads: int = 1) -> Fingerprint:
     """The signature of the frame whose coded residual is `codes` and whose film densities by cell are `film`.
 
-    Large frames are looked at with less resolution: their dirt is larger.
+    Large frames are looked at with less resolution: their dirt is larger. The result does not depend on `threads`.
     """
     fine = int(max(1, min(params.background_px // _BACKGROUND_PX, min(codes.height, codes.width) // _LEAST_PX)))
     params = ResidualParams(params.background_px / fine)
@@ -141,22 +143,19 @@ def fingerprint(codes: PlaneFile, film: Plane, params: ResidualParams) -> Finger
     step = step_of(height, width)
     unit = max(step, BLOCK_PX)
     halo = max(-(-(params.texture_px + 20) // unit) * unit, HALO_STEPS * step)
-    found: list[list[Points]] = [[], []]
     busy = np.empty_like(film)
     relief = np.zeros((height // step, width // step), np.int8)
-    for tile in tiles(height, width, size=_TILE_PX, halo=halo):
+
+    def look(tile: Tile) -> tuple[Points, Points]:
+        """The points in a tile; what else is seen there goes where it belongs."""
         rows, columns = tile.rows, tile.columns
         window = (side * fine for side in (rows.low, rows.high, columns.low, columns.high))
-        residual, known = decode(codes.read(*window))
-        if fine > 1:
-            residual, known = thinned(residual, known, fine)
+        residual, known = decode(codes.read(*window), fine)
         scale = texture(residual, known, params)
         small = smooth(residual, 1.0) - smooth(residual, 4.0)
         small /= scale
         if not known.all():
             small[ndimage.binary_dilation(~known, iterations=3)] = 0
-        for sign, points in zip((1, -1), found, strict=True):
-            points.append(_peaks(sign * small, tile))
         heights = raised(residual, known, scale, step)
         inner = tuple(slice(span.inner.start // step, span.inner.stop // step) for span in (rows, columns))
         above, before = rows.start // step, columns.start // step
@@ -166,11 +165,18 @@ def fingerprint(codes: PlaneFile, film: Plane, params: ResidualParams) -> Finger
             _cell_centres(*side, fine) for side in zip((rows, columns), film.shape, (height, width), strict=True)
         )
         busy[np.ix_(down, right)] = scale[np.ix_(y, x)]
+        return _peaks(small, tile), _peaks(-small, tile)
+
+    plan = tiles(height, width, size=_TILE_PX, halo=halo)
+    found = list(in_order(threads, _TILE_BYTES, look, plan))
     calm = _calm(film)
     busy[~calm] = _STEEP_TEXTURE_D
     relief[~calm[np.ix_(*(_cells_of(count, step * fine) for count in relief.shape))]] = 0
     most = max(height * width // _PX_PER_POINT, 50)
-    dark, light = (_strongest(Cells(calm).within(_magnified(np.concatenate(points), fine)), most) for points in found)
+    dark, light = (
+        _strongest(Cells(calm).within(_magnified(np.concatenate(points), fine)), most)
+        for points in zip(*found, strict=True)
+    )
     return Fingerprint(codes.height, codes.width, dark, light, Cells(busy), Cells(film), Relief(relief, step * fine))
 
 
@@ -236,7 +242,7 @@ def _local_maxima(
     for y in range(top, bottom):
         for x in range(first, stop):
             here = small[y, x]
-            if here <= _FAINTEST or small[y, x - 1] > here or small[y, x + 1] > here:
+            if here <= _FAINTEST or max(small[y, x - 1], small[y, x + 1], small[y - 1, x], small[y + 1, x]) > here:
                 continue
             highest = True
             for v in range(max(y - 2, 0), min(y + 3, height)):

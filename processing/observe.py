@@ -55,10 +55,11 @@ def observe(info: ImageInfo, tone: Tone, params: ResidualParams, destination: Pa
 
     def code(job: tuple[_Band, Plane, int]) -> tuple[Span, Codes, Plane]:
         band, around, above = job
-        low_pass = background(around, params)
         first = above // BLOCK_PX
-        cells = _cell_means(low_pass[first : first + len(band.blocks)])
-        return band.span, encode(band.density, band.known, low_pass, above), cells
+        seam = min(first, 1)  # what lies between two bands is interpolated between their outermost blocks
+        low_pass = background(around, params, slice(first - seam, first + len(band.blocks) + 1))
+        coded = encode(band.density, band.known, low_pass, seam * BLOCK_PX)
+        return band.span, coded, _cell_means(low_pass[seam : seam + len(band.blocks)])
 
     with open_rows(info, threads) as rows:
         jobs = ((span, rows.read(span.start, span.stop)) for span in plan)
@@ -68,7 +69,7 @@ def observe(info: ImageInfo, tone: Tone, params: ResidualParams, destination: Pa
             codes.write(span.start, 0, coded)
             top = span.start // CELL_PX
             film[top : top + len(cells)] = cells
-    return Observation(codes, fingerprint(codes, film, params))
+    return Observation(codes, fingerprint(codes, film, params, threads))
 
 
 @dataclass(frozen=True, slots=True)

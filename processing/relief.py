@@ -105,10 +105,21 @@ def step_of(height: int, width: int) -> int:
 
 def thinned(residual: Plane, known: Mask, size: int) -> tuple[Plane, Mask]:
     """Means over squares of `size` px, and where all of these are known; what fills no square is left out."""
-    rows, columns = (length // size for length in residual.shape)
-    squares = rows, size, columns, size
-    means, sure = (plane[: rows * size, : columns * size].reshape(squares) for plane in (residual, known))
-    return means.mean(axis=(1, 3)), np.asarray(sure.all(axis=(1, 3)))
+    shape = residual.shape[0] // size, residual.shape[1] // size
+    means, sure = np.zeros(shape, np.float32), np.ones(shape, np.bool_)
+    _thin(residual, known, size, means, sure)
+    return means, sure
+
+
+@kernel
+def _thin(residual: Plane, known: Mask, size: int, means: Plane, sure: Mask) -> None:
+    share = np.float32(1 / size**2)
+    for y in range(means.shape[0]):
+        for v in range(size):
+            for u in range(size):
+                for x in range(means.shape[1]):
+                    means[y, x] += residual[y * size + v, x * size + u] * share
+                    sure[y, x] &= known[y * size + v, x * size + u]
 
 
 def raised(residual: Plane, known: Mask, texture: Plane, step: int) -> npt.NDArray[np.int8]:

@@ -18,12 +18,16 @@ from scipy import ndimage
 from .arrays import Mask, Plane, Scan, require_plane, require_scan
 from .density import Tone, density_table
 from .kernel import kernel
+from .smooth import smooth
 
 BLOCK_PX = 4
 """Background and texture are computed on blocks of this size; windows start at a multiple of it."""
 
 UNKNOWN = np.int8(-128)
 """Code of a pixel that tells nothing, because the scan is clipped there and it does not even stand out."""
+
+_BACKGROUND_ENDS = 3
+"""Standard deviations after which the Gaussian that is called background ends."""
 
 _REFERENCE_PX = 1800
 _LARGEST_PX = 40.0
@@ -73,7 +77,7 @@ class ResidualParams:
     @property
     def reach_blocks(self) -> int:
         """Blocks around a pixel that its background depends on, in each direction."""
-        return math.ceil(3 * self.background_px / BLOCK_PX) + 2
+        return math.ceil(_BACKGROUND_ENDS * self.background_px / BLOCK_PX) + 2
 
     @property
     def texture_px(self) -> int:
@@ -126,12 +130,12 @@ def block_means(density: Plane) -> Plane:
     return blocks
 
 
-def background(blocks: Plane, params: ResidualParams) -> Plane:
-    """The Gaussian low-pass of a picture's density, from its `block_means` and in the same shape.
+def background(blocks: Plane, params: ResidualParams, rows: slice = slice(None)) -> Plane:
+    """The Gaussian low-pass of a picture's density, from its `block_means`: of `rows` of them, or of all.
 
     At the edges of the window the outermost block goes on for ever.
     """
-    return ndimage.gaussian_filter(blocks, params.background_px / BLOCK_PX, mode="nearest", truncate=3.0)
+    return smooth(blocks, params.background_px / BLOCK_PX, "edge", _BACKGROUND_ENDS, rows)
 
 
 @kernel
@@ -194,9 +198,29 @@ def _between_blocks(blocks: Plane, y: int, row: npt.NDArray[np.float32]) -> None
         before, here = here, after
 
 
-def decode(codes: Codes) -> tuple[Plane, Mask]:
-    """Residuals in D and where they are known; any shape, `UNKNOWN` gives 0 and False."""
-    return DECODED[codes.astype(np.int16) + 128], codes != UNKNOWN
+def decode(codes: Codes, size: int = 1) -> tuple[Plane, Mask]:
+    """Mean residuals in D over squares of `size` px, and where all of these are known; `UNKNOWN` counts as 0.
+
+    `codes` is (rows, columns); what fills no square is left out.
+    """
+    shape = codes.shape[0] // size, codes.shape[1] // size
+    residual, known = np.empty(shape, np.float32), np.empty(shape, np.bool_)
+    _decode(codes, size, DECODED, residual, known)
+    return residual, known
+
+
+@kernel
+def _decode(codes: Codes, size: int, decoded: npt.NDArray[np.float32], residual: Plane, known: Mask) -> None:
+    share = np.float32(1 / size**2)
+    for y in range(residual.shape[0]):
+        residual[y], known[y] = 0, True
+        for v in range(size):
+            for u in range(size):
+                for x in range(residual.shape[1]):
+                    code = codes[y * size + v, x * size + u]
+                    residual[y, x] += decoded[code + 128]
+                    known[y, x] &= code != UNKNOWN
+        residual[y] *= share
 
 
 def texture(residual: Plane, trusted: Mask, params: ResidualParams) -> Plane:

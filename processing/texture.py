@@ -15,7 +15,7 @@ import numpy.typing as npt
 from scipy import ndimage
 
 from .kernel import kernel
-from .residual import UNKNOWN, decode
+from .residual import DECODED, UNKNOWN
 
 if TYPE_CHECKING:
     from .arrays import Plane
@@ -25,8 +25,7 @@ SQUARE_PX = 16
 """The side of a square; windows start at a multiple of it."""
 
 _STEP_D = 1e-6
-_CODES = np.arange(-128, 128, dtype=np.int8)
-_MODULI = np.rint(np.abs(decode(_CODES)[0]) / _STEP_D).astype(np.int32)
+_MODULI = np.rint(np.abs(DECODED) / _STEP_D).astype(np.int32)
 """The modulus of the residual of each code from -128 on, in steps of `_STEP_D`; 256 of them fit into 32 bits."""
 
 _BOX = 3.4

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from dustwatch.processing import relief as module
 from dustwatch.processing.placement import ORIENTATIONS, turned, turned_points
-from dustwatch.processing.relief import HALO_STEPS, Relief, loudest, raised, step_of
+from dustwatch.processing.relief import HALO_STEPS, Relief, loudest, raised, step_of, thinned
 from tests import naive
 
 seeds = st.integers(0, 2**32 - 1)
@@ -87,6 +87,19 @@ def test_an_inverted_relief_tells_of_what_is_light() -> None:
 def test_a_relief_is_at_most_two_megabytes(size: tuple[int, int], step: int) -> None:
     assert step_of(*size) == step
     assert size[0] // step * (size[1] // step) <= 2 << 20
+
+
+@settings(deadline=None, max_examples=40)
+@given(seed=seeds, rows=st.integers(1, 9), columns=st.integers(1, 9), size=st.integers(1, 4))
+def test_a_plane_is_thinned_to_the_means_of_its_squares(seed: int, rows: int, columns: int, size: int) -> None:
+    rng = np.random.default_rng(seed)
+    residual, known = rng.normal(size=(rows, columns)).astype(np.float32), rng.random((rows, columns)) < 0.9
+    means, sure = thinned(residual, known, size)
+    assert means.shape == sure.shape == (rows // size, columns // size)
+    for y, x in np.ndindex(means.shape):
+        square = np.s_[y * size : (y + 1) * size, x * size : (x + 1) * size]
+        assert means[y, x] == pytest.approx(residual[square].mean(), abs=1e-6)
+        assert sure[y, x] == known[square].all()
 
 
 def test_a_window_has_the_relief_of_the_whole_and_what_is_unknown_tells_nothing() -> None:

@@ -98,11 +98,25 @@ def test_codes_are_off_by_no_more_than_their_rounding(shape: tuple[int, int], se
 
 
 def test_codes_keep_order_and_sign() -> None:
-    values, known = decode(np.arange(-127, 128).astype(np.int8))
+    values, known = decode(np.arange(-127, 128).astype(np.int8)[None])
     assert known.all()
     assert (np.diff(values) > 0).all()
-    np.testing.assert_array_equal(values, -values[::-1])
-    assert values[-1] == pytest.approx(1.6)
+    np.testing.assert_array_equal(values, -values[:, ::-1])
+    assert values[0, -1] == pytest.approx(1.6)
+
+
+@kernels
+@given(shape=st.tuples(sides, sides), size=st.integers(1, 4), seed=seeds)
+def test_squares_are_decoded_to_their_means(shape: tuple[int, int], size: int, seed: int) -> None:
+    codes = np.random.default_rng(seed).integers(-128, -110, shape, np.int8)
+    values, known = decode(codes)
+    means, sure = decode(codes, size)
+    rows, columns = shape[0] // size, shape[1] // size
+    assert means.shape == sure.shape == (rows, columns)
+    for y, x in np.ndindex(rows, columns):
+        square = np.s_[y * size : (y + 1) * size, x * size : (x + 1) * size]
+        assert means[y, x] == pytest.approx(values[square].mean(), abs=1e-6)
+        assert sure[y, x] == known[square].all()
 
 
 def halo(params: ResidualParams) -> int:
