@@ -93,28 +93,37 @@ def mean_density(scan: Scan, colours: int, tone: Tone, maximum: int) -> tuple[Pl
     """
     require_scan(scan)
     density = np.empty(scan.shape[:2], np.float32)
-    known = np.empty(scan.shape[:2], np.uint8)
-    _mean_density(scan, colours, density_table(tone, maximum), density, known)
+    known = np.full(scan.shape[:2], EXACTLY, np.uint8)
+    rows = scan.reshape(len(scan), -1)
+    clipped = (rows.min(axis=1, initial=maximum) == 0) | (rows.max(axis=1, initial=0) == maximum)
+    _mean_density(scan, clipped, colours, density_table(tone, maximum), density, known)
     return density, known
 
 
 @kernel
-def _mean_density(scan: Scan, colours: int, table: npt.NDArray[np.float32], density: Plane, known: Knowledge) -> None:
+def _mean_density(
+    scan: Scan,
+    clipped: npt.NDArray[np.bool_],
+    colours: int,
+    table: npt.NDArray[np.float32],
+    density: Plane,
+    known: Knowledge,
+) -> None:
+    """Grey is taken for three colours that are the same. Only in few rows is anything `clipped`."""
     top = len(table) - 1
     thin, dense = (0, top) if table[0] < table[top] else (top, 0)
+    second, third = (1, 2) if colours > 1 else (0, 0)
     for y in range(scan.shape[0]):
         for x in range(scan.shape[1]):
-            total = np.float32(0)
-            how = EXACTLY
-            for c in range(colours):
-                value = scan[y, x, c]
-                total += table[value]
-                if value == thin:
-                    how = NOT_AT_ALL
-                elif value == dense and how == EXACTLY:
-                    how = AT_LEAST
-            density[y, x] = total / colours
-            known[y, x] = how
+            a, b, c = scan[y, x, 0], scan[y, x, second], scan[y, x, third]
+            density[y, x] = (table[a] + table[b] + table[c]) / np.float32(3)
+        if clipped[y]:
+            for x in range(scan.shape[1]):
+                a, b, c = scan[y, x, 0], scan[y, x, second], scan[y, x, third]
+                if a == thin or b == thin or c == thin:
+                    known[y, x] = NOT_AT_ALL
+                elif a == dense or b == dense or c == dense:
+                    known[y, x] = AT_LEAST
 
 
 def block_means(density: Plane) -> Plane:
@@ -141,15 +150,18 @@ def background(blocks: Plane, params: ResidualParams, rows: slice = slice(None))
 @kernel
 def _block_means(density: Plane, blocks: Plane) -> None:
     height, width = density.shape
-    for by in range(blocks.shape[0]):
-        bottom = min((by + 1) * BLOCK_PX, height)
-        for bx in range(blocks.shape[1]):
-            right = min((bx + 1) * BLOCK_PX, width)
-            total = np.float32(0)
-            for y in range(by * BLOCK_PX, bottom):
-                for x in range(bx * BLOCK_PX, right):
-                    total += density[y, x]
-            blocks[by, bx] = total / ((bottom - by * BLOCK_PX) * (right - bx * BLOCK_PX))
+    whole = width // BLOCK_PX
+    for by in range(len(blocks)):
+        top, bottom = by * BLOCK_PX, min((by + 1) * BLOCK_PX, height)
+        blocks[by] = 0
+        for y in range(top, bottom):
+            for bx in range(whole):
+                for x in range(bx * BLOCK_PX, (bx + 1) * BLOCK_PX):
+                    blocks[by, bx] += density[y, x]
+            for x in range(whole * BLOCK_PX, width):
+                blocks[by, whole] += density[y, x]
+        blocks[by, :whole] /= np.float32((bottom - top) * BLOCK_PX)
+        blocks[by, whole:] /= np.float32((bottom - top) * (width - whole * BLOCK_PX))
 
 
 def encode(density: Plane, known: Knowledge, blocks: Plane, above: int = 0) -> Codes:
