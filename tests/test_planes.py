@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dustwatch.processing import planes as module
 from dustwatch.processing.planes import PlaneFile
 
 KINDS = [np.dtype(kind) for kind in (np.int8, np.uint8, np.int16, np.uint16, np.uint32)]
@@ -43,6 +44,19 @@ def test_a_window_is_a_slice_of_the_padded_plane(
     found = file.window(*corner, shape, outside=7)
     assert found.dtype == kind
     np.testing.assert_array_equal(found, padded[rows, columns])
+
+
+@pytest.mark.parametrize("gap", [0, 1, 1 << 20])
+@pytest.mark.parametrize("chunk", [1, 40, 1 << 20])
+def test_it_does_not_matter_how_rows_are_read(
+    tmp_path: Path, gap: int, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_GAP_BYTES", gap)
+    monkeypatch.setattr(module, "_CHUNK_BYTES", chunk)
+    values = numbers(9, 7)
+    file = plane(tmp_path, values)
+    for rows, columns in (((0, 9), (0, 7)), ((2, 8), (1, 6)), ((3, 4), (6, 7)), ((3, 3), (1, 4)), ((2, 5), (4, 4))):
+        np.testing.assert_array_equal(file.read(*rows, *columns), values[slice(*rows), slice(*columns)])
 
 
 def test_a_new_plane_is_zero_and_an_old_one_emptied(tmp_path: Path) -> None:
