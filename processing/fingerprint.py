@@ -44,7 +44,7 @@ FEWEST_SHOWN = 6
 """What fewer points say is not believed, however loud."""
 
 _FAINTEST = np.float32(0.3)
-_TILE_PX = 512
+_TILE_PX = 768
 _TILE_BYTES = 24 << 20
 _STEEP_D, _STEEP_TEXTURE_D = 0.85, 10.0
 """How much the film's density may differ within a cell and the eight around it, and the texture noted where it does by

@@ -298,7 +298,7 @@ def _set_values(layout: Layout, space: _Space, target: IO[bytes], entry: Entry, 
     _write_at(target, [struct.pack(f"{layout.order}{len(values)}{INTEGERS[kind]}", *values)], at)
 
 
-def _write_at(target: IO[bytes], data: Iterable[bytes | bytearray], offset: int) -> int:
+def _write_at(target: IO[bytes], data: Iterable[bytes | bytearray | memoryview], offset: int) -> int:
     """Write the chunks of `data` from byte `offset` on; return the byte after them."""
     for chunk in data:
         view = memoryview(chunk)
