@@ -126,27 +126,22 @@ def regroup(info: ImageInfo, bands: Iterable[Band], heights: Iterable[int]) -> I
     Raises ValueError where the bands leave a gap, do not cover the picture or are of another shape or dtype.
     """
     incoming = iter(bands)
-    band = Band(0, _no_rows(info, 0), np.zeros(0, np.bool_))
+    band = Band(0, np.empty((0, info.width, info.samples), info.dtype), np.zeros(0, np.bool_))
     used = start = 0
     for height in heights:
-        rows, changed = _no_rows(info, height), np.zeros(height, np.bool_)
+        parts = []
         filled = 0
         while filled < height:
             if used == len(band.rows):
                 band, used = _checked(info, next(incoming, None), start + filled), 0
             n = min(height - filled, len(band.rows) - used)
-            rows[filled : filled + n] = band.rows[used : used + n]
-            changed[filled : filled + n] = band.changed[used : used + n]
+            parts.append((band.rows[used : used + n], band.changed[used : used + n]))
             filled, used = filled + n, used + n
+        rows, changed = (one[0] if len(one) == 1 else np.concatenate(one) for one in zip(*parts, strict=True))
         yield Band(start, rows, changed)
         start += height
     if used != len(band.rows) or next(incoming, None) is not None:
         raise ValueError(f"bands go on after row {info.height}, where the picture ends")
-
-
-def _no_rows(info: ImageInfo, height: int) -> Scan:
-    rows: Scan = np.empty((height, info.width, info.samples), info.dtype)
-    return rows
 
 
 def _checked(info: ImageInfo, band: Band | None, start: int) -> Band:
