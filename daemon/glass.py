@@ -10,13 +10,14 @@ from ..processing.cells import Patch, fixed_cells
 from ..processing.drift import STEADY, wobble
 from ..processing.fingerprint import Fingerprint, MatchParams, common_films, same_scene
 from ..processing.landmarks import number_scenes, with_film
-from ..processing.learn import MOST_FRAMES, GlassMap, LearnParams, Witness, learn
+from ..processing.learn import MOST_FRAMES, LearnParams, Witness, learn
 from .groups import Group, Groups, Member
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
     from pathlib import Path
 
+    from ..processing.glass_map import GlassMap
     from ..processing.observe import Observation
     from .frame import Frame
     from .workplace import Workplace

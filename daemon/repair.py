@@ -21,7 +21,7 @@ from .output import copy, sha256_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from ..processing.learn import GlassMap
+    from ..processing.glass_map import GlassMap
     from .film import Profile
     from .frame import Frame
     from .glass import Run
@@ -111,7 +111,7 @@ def _doubt(known: Known, profile: Profile) -> str:
             f"dirt {does} these frames, but profile {profile.name} expects that it {says} them; use --profile {others}"
         )
     if known.map is not None:
-        share = known.map.dirty_px / (known.map.density.height * known.map.density.width)
+        share = known.map.dirty_px / (known.map.patch.height * known.map.patch.width)
         if share > profile.evidence.most_share:
             return (
                 f"{share:.0%} of the glass looked dirty, which is not believed; "

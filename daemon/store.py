@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..processing.cells import Cells
+from ..processing.cells import Cells, Patch
 from ..processing.drift import Drift, Wobble
 from ..processing.fingerprint import Fingerprint
-from ..processing.learn import GlassMap
+from ..processing.glass_map import GlassMap
 from ..processing.observe import Observation
 from ..processing.planes import PlaneFile
 from ..processing.relief import Relief
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 _REMEMBERED = 64
 """Fingerprints held in memory: one of each glass, and all recent ones of that which a newcomer turns out to lie on."""
 
-_PLANES = {"density": np.int16, "doubt": np.uint16, "lives": np.uint32}
 _POINTS, _CELLS = ("dark", "light"), ("texture", "film")
 _CODES, _FINGERPRINT, _ABOUT, _PART = "residual", "fingerprint.npz", "about.json", ".part"
 
@@ -94,10 +93,14 @@ class Store:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir()
         found = learn(part)
-        size = found.density.height, found.density.width
-        about = {"size": size, "dirty_px": found.dirty_px, "corner": found.corner, "wobble": _told(found.wobble)}
+        about = {
+            "file": found.path.name,
+            "patch": asdict(found.patch),
+            "dirty_px": found.dirty_px,
+            "wobble": _told(found.wobble),
+        }
         (part / _ABOUT).write_text(json.dumps(about))
-        for name in (*_PLANES, _ABOUT):
+        for name in (found.path.name, _ABOUT):
             _sync(part / name)
         part.replace(place)
         _sync(self._maps)
@@ -134,9 +137,9 @@ def _part(place: Path) -> Path:
 
 def _open(place: Path) -> GlassMap:
     about = json.loads((place / _ABOUT).read_text())
-    (height, width), (top, left) = about["size"], about["corner"]
-    planes = {name: PlaneFile(place / name, height, width, np.dtype(kind)) for name, kind in _PLANES.items()}
-    return GlassMap(**planes, dirty_px=about["dirty_px"], corner=(top, left), wobble=_wobble(about["wobble"]))
+    (top, left), height, width = (about["patch"][name] for name in ("corner", "height", "width"))
+    patch = Patch((top, left), height, width)
+    return GlassMap.open(place / about["file"], patch, about["dirty_px"], _wobble(about["wobble"]))
 
 
 def _told(wobble: Wobble | None) -> dict[str, Any] | None:

@@ -19,8 +19,8 @@ from .density import Tone, density_table, to_values
 from .divide import divided, division_noise
 from .drift import STEADY
 from .fill import Holes
+from .glass_map import DENSITY_STEP_D, GlassMap
 from .image import Band, ImageInfo, in_order
-from .learn import DENSITY_STEP_D, GlassMap
 from .particles import FILL_ERROR
 from .placement import turned_back, turned_box
 from .planes import PlaneFile
@@ -148,14 +148,17 @@ def dirt_in_frame(dirt: FrameDirt, tile: Tile) -> tuple[Plane, Plane] | None:
     offset = dirt.placement.upright(*size)
     drift, axis = dirt.drift, dirt.drift.axis
     places = np.arange(shape[axis]) + ((top, left)[axis] - offset[axis])
-    whole, beyond, more = split(-np.add(offset, dirt.glass.corner) - drift.at(places))
+    whole, beyond, more = split(-np.add(offset, dirt.glass.patch.corner) - drift.at(places))
     corner = (top + whole[0] - BEFORE_PX, left + whole[1] - BEFORE_PX)
     shape = (shape[0] + MARGIN_PX + more[0], shape[1] + MARGIN_PX + more[1])
-    there = (dirt.glass.lives.window(*corner, shape, outside=0) >> np.uint32(dirt.witness)) & np.uint32(1)
+    here = dirt.glass.window(*corner, shape)
+    if here is None:
+        return None
+    there = (here.lives >> np.uint32(dirt.witness)) & np.uint32(1)
     if not there.any():
         return None
     step = np.float32(DENSITY_STEP_D)
-    steps = (file.window(*corner, shape, outside=0) * there for file in (dirt.glass.density, dirt.glass.doubt))
+    steps = (plane * there for plane in (here.density, here.doubt))
     planes = (resample(plane.astype(np.float32) * step, beyond, axis) for plane in steps)
     density, doubt = (np.ascontiguousarray(turned_back(plane, orientation)) for plane in planes)
     return density, np.maximum(doubt, step)

@@ -20,10 +20,10 @@ from .drift import STEADY
 from .estimate import Dirt, SecondLook, estimate
 from .evidence import EvidenceParams, gather, hear, runs, suspects
 from .fill import Holes
+from .glass_map import GlassMap, MapDraft, in_steps
 from .image import in_order
 from .particles import LifeParams
 from .placement import turned_window
-from .planes import PlaneFile
 from .register import BEFORE_PX, MARGIN_PX, Laid, split
 from .residual import UNKNOWN, ResidualParams
 from .strips import Span, Tile, tiles
@@ -35,15 +35,13 @@ if TYPE_CHECKING:
 
     from .arrays import Mask, Plane
     from .cells import Patch
-    from .drift import Drift, Wobble
+    from .drift import Drift
     from .evidence import Voices
     from .placement import Placement
+    from .planes import PlaneFile
 
 MOST_FRAMES = 32
 """Frames that one map is learnt from: as many as a life has bits."""
-
-DENSITY_STEP_D = 1e-4
-"""Densities and their doubt are kept as whole numbers of this."""
 
 _TILE_PX = 256, 1024
 """The least and the largest side of a tile: the fewer frames are learnt from, the larger tiles can be."""
@@ -77,23 +75,6 @@ class LearnParams:
     lives: LifeParams = field(default_factory=LifeParams)
 
 
-@dataclass(frozen=True, slots=True)
-class GlassMap:
-    """The dirt on a glass, on disk: 8 bytes a pixel where there is dirt, nothing elsewhere.
-
-    The first pixel of its planes lies at `corner` (row, column) of the glass. `density` (int16) and `doubt` (uint16),
-    its standard deviation, are in steps of `DENSITY_STEP_D`; `lives` (uint32): bit k is set where the dirt is there in
-    witness k. `dirty_px` counts pixels with dirt in any frame, and `wobble` says how these drift, if they do.
-    """
-
-    density: PlaneFile
-    doubt: PlaneFile
-    lives: PlaneFile
-    dirty_px: int
-    corner: tuple[int, int] = (0, 0)
-    wobble: Wobble | None = None
-
-
 def learn(
     witnesses: Sequence[Witness],
     patch: Patch,
@@ -103,7 +84,7 @@ def learn(
     threads: int,
     steps: Callable[[int], Callable[[], None]],
 ) -> GlassMap:
-    """Learn the dirt on a patch of glass from 2 to `MOST_FRAMES` witnesses and leave the map in `folder`.
+    """Learn the dirt on a patch of glass from 2 to `MOST_FRAMES` witnesses and leave it in `folder` as ``map``.
 
     `fixed` (rows / 32, columns / 32) marks cells of the patch that show the same film in all frames, from which nothing
     is learnt but what bare witnesses show. `steps` is told how many there are, and gives what is called after each.
@@ -113,30 +94,19 @@ def learn(
         raise ValueError(f"a map is learnt from 2 to {MOST_FRAMES} frames, not {len(witnesses)}")
     height, width = patch.height, patch.width
     params = replace(params, residual=params.residual.on(height, width))
-    files = {
-        name: PlaneFile(folder / name, height, width, np.dtype(kind))
-        for name, kind in (("density", np.int16), ("doubt", np.uint16), ("lives", np.uint32))
-    }
-    for file in files.values():
-        file.create()
     plan = glass_tiles(height, width, params.residual, len(witnesses))
     step = steps(len(plan))
 
     def work(tile: Tile) -> tuple[Tile, Dirt | None]:
         return tile, _learn_tile(witnesses, patch, fixed, params, tile)
 
-    dirty = 0
-    for tile, dirt in in_order(threads, tile_bytes(plan, len(witnesses)), work, plan, flight_bytes=_FLIGHT_BYTES):
-        step()
-        if dirt is None:
-            continue
-        corner = tile.rows.start, tile.columns.start
-        lives = dirt.lives[tile.inner]
-        files["density"].write(*corner, _steps(dirt.density[tile.inner], np.int16))
-        files["doubt"].write(*corner, _steps(dirt.doubt[tile.inner], np.uint16))
-        files["lives"].write(*corner, lives)
-        dirty += int(np.count_nonzero(lives))
-    return GlassMap(files["density"], files["doubt"], files["lives"], dirty, patch.corner)
+    with MapDraft(folder / "map", patch) as draft:
+        for tile, dirt in in_order(threads, tile_bytes(plan, len(witnesses)), work, plan, flight_bytes=_FLIGHT_BYTES):
+            step()
+            if dirt is not None:
+                planes = (plane[tile.inner] for plane in (dirt.density, dirt.doubt, dirt.lives))
+                draft.add(tile.rows.start, tile.columns.start, in_steps(*planes))
+        return draft.finish()
 
 
 def glass_tiles(height: int, width: int, residual: ResidualParams, frames: int) -> list[Tile]:
@@ -153,14 +123,6 @@ def tile_bytes(plan: Sequence[Tile], frames: int) -> int:
 
 def _pixel_bytes(frames: int) -> int:
     return _PIXEL_BYTES + _PIXEL_FRAME_BYTES * frames
-
-
-def _steps(plane: Plane, kind: type[np.int16] | type[np.uint16]) -> npt.NDArray[np.int16] | npt.NDArray[np.uint16]:
-    limits = np.iinfo(kind)
-    steps: npt.NDArray[np.int16] | npt.NDArray[np.uint16] = np.clip(
-        np.rint(plane / DENSITY_STEP_D), limits.min, limits.max
-    ).astype(kind)
-    return steps
 
 
 def lay(witness: Witness, tile: Tile, corner: tuple[int, int]) -> Laid:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .glass_map import DENSITY_STEP_D, GlassMap, MapDraft, MapWindow
 from .image import in_order
-from .learn import DENSITY_STEP_D, MOST_FRAMES, GlassMap, Witness, glass_tiles, lay, look_again, tile_bytes
+from .learn import MOST_FRAMES, Witness, glass_tiles, lay, look_again, tile_bytes
 from .particles import LifeParams, odds
-from .planes import PlaneFile
 from .texture import Moduli
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .arrays import Mask
     from .drift import Drift
     from .placement import Placement
+    from .planes import PlaneFile
     from .residual import ResidualParams
     from .strips import Tile
 
@@ -43,34 +44,28 @@ def present(
     """Find the dirt of `glass` that lies in a later frame, whose coded residual is `codes`.
 
     `last` is the number of the map's newest witness, `gap` (1 or more) how many frames of the glass later this one
-    came, `placement` where the glass lies in it, and `drift` how it drifts from there. The result has the density and
-    the doubt of `glass`, and at `destination` lives of its own: the frame is their witness 0, and `dirty_px` counts its
-    dirt. Memory is a few tiles; the result does not depend on `threads`. Raises ValueError for another `last` or `gap`,
-    OSError where the disk is full.
+    came, `placement` where the glass lies in it, and `drift` how it drifts from there. The result is a map of that dirt
+    alone, at `destination`, of which the frame is witness 0. Memory is a few tiles; the result does not depend on
+    `threads`. Raises ValueError for another `last` or `gap`, OSError where the disk is full.
     """
     if not 0 <= last < MOST_FRAMES:
         raise ValueError(f"a map has witnesses 0 to {MOST_FRAMES - 1}, not {last}")
     if gap < 1:
         raise ValueError(f"a later frame comes 1 or more frames after the map, not {gap}")
-    height, width = glass.lives.height, glass.lives.width
+    height, width = glass.patch.height, glass.patch.width
     residual = residual.on(height, width)
     frame = Witness(codes, placement, scene=0, drift=drift)
     prior = _prior_odds(gap, params)
-    lives = PlaneFile(destination, height, width, glass.lives.dtype)
-    lives.create()
 
-    def work(tile: Tile) -> tuple[Tile, Mask | None]:
+    def work(tile: Tile) -> tuple[Tile, MapWindow | None]:
         return tile, _present_in_tile(glass, last, frame, prior, residual, tile)
 
-    dirty = 0
     plan = glass_tiles(height, width, residual, 1)
-    for tile, there in in_order(threads, tile_bytes(plan, 1), work, plan):
-        if there is None:
-            continue
-        here = there[tile.inner]
-        lives.write(tile.rows.start, tile.columns.start, here)
-        dirty += int(np.count_nonzero(here))
-    return GlassMap(glass.density, glass.doubt, lives, dirty, glass.corner)
+    with MapDraft(destination, glass.patch) as draft:
+        for tile, there in in_order(threads, tile_bytes(plan, 1), work, plan):
+            if there is not None:
+                draft.add(tile.rows.start, tile.columns.start, there)
+        return draft.finish()
 
 
 def _prior_odds(gap: int, params: LifeParams) -> float:
@@ -80,17 +75,20 @@ def _prior_odds(gap: int, params: LifeParams) -> float:
 
 def _present_in_tile(
     glass: GlassMap, last: int, frame: Witness, prior: float, residual: ResidualParams, tile: Tile
-) -> Mask | None:
-    """Where dirt lies in one tile of the map, halo included; None where there was none in the newest witness."""
-    window = (tile.rows.low, tile.rows.high, tile.columns.low, tile.columns.high)
-    mask: Mask = (glass.lives.read(*window) & np.uint32(1 << last)) > 0
+) -> MapWindow | None:
+    """What of the dirt in one tile of the map is there; None where there was none in the newest witness."""
+    dirt = glass.window(tile.rows.low, tile.columns.low, tile.shape)
+    if dirt is None:
+        return None
+    mask: Mask = (dirt.lives & np.uint32(1 << last)) > 0
     if not mask[tile.inner].any():
         return None
-    laid = lay(frame, tile, glass.corner)
+    laid = lay(frame, tile, glass.patch.corner)
     look = look_again([laid], [Moduli.of(laid.codes)], np.zeros(1, np.int64), mask.astype(np.uint8), residual)
-    template = glass.density.read(*window)[mask].astype(np.float32) * np.float32(DENSITY_STEP_D)
+    template = dirt.density[mask].astype(np.float32) * np.float32(DENSITY_STEP_D)
     label, count = look.particles
     (ratios,) = odds(look.missing, template, look.error, label, count)
     there = np.zeros_like(mask)
     there[mask] = (ratios + prior > 0)[label]
-    return there
+    there = there[tile.inner]
+    return MapWindow(dirt.density[tile.inner] * there, dirt.doubt[tile.inner] * there, there.astype(np.uint32))

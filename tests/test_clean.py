@@ -10,11 +10,12 @@ from PIL import Image
 from scipy import ndimage
 
 from dustwatch.processing import clean as module
+from dustwatch.processing.cells import Patch
 from dustwatch.processing.clean import CleanReport, FrameDirt, RepairParams, clean, dirt_in_frame
 from dustwatch.processing.density import Tone, density_table
 from dustwatch.processing.drift import Drift
+from dustwatch.processing.glass_map import DENSITY_STEP_D, GlassMap, MapDraft, MapWindow
 from dustwatch.processing.image import DamagedImage
-from dustwatch.processing.learn import DENSITY_STEP_D, GlassMap
 from dustwatch.processing.observe import observe
 from dustwatch.processing.placement import Placement
 from dustwatch.processing.planes import PlaneFile
@@ -62,12 +63,9 @@ def known_glass(folder: Path, density: np.ndarray, lives: int = 1 << WITNESS, do
         "doubt": np.where(there, round(doubt_d / DENSITY_STEP_D), 0).astype(np.uint16),
         "lives": np.where(there, lives, 0).astype(np.uint32),
     }
-    planes = {}
-    for name, plane in values.items():
-        planes[name] = PlaneFile(folder / name, *SHAPE, plane.dtype)
-        planes[name].create()
-        planes[name].write(0, 0, plane)
-    return GlassMap(**planes, dirty_px=int(there.sum()))
+    with MapDraft(folder / "map", Patch((0, 0), *SHAPE)) as draft:
+        draft.add(0, 0, MapWindow(**values))
+        return draft.finish()
 
 
 @dataclass(frozen=True)
@@ -215,7 +213,7 @@ def test_no_file_stays_open_and_no_scratch_file_behind(tmp_path: Path) -> None:
     cleaned(tmp_path, scan, glass)
     assert len(list(Path("/proc/self/fd").iterdir())) == before
     assert {path.name for path in tmp_path.iterdir()} == files
-    assert files == {"scan.tif", "codes", "density", "doubt", "lives", "clean.tif", "mask.png"}
+    assert files == {"scan.tif", "codes", "map", "clean.tif", "mask.png"}
 
 
 def test_a_file_that_goes_bad_is_reported_and_no_scratch_file_stays(tmp_path: Path) -> None:

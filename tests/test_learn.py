@@ -13,10 +13,9 @@ from dustwatch.processing import learn as module
 from dustwatch.processing.cells import CELL_PX, Patch
 from dustwatch.processing.density import Tone
 from dustwatch.processing.drift import Drift
+from dustwatch.processing.glass_map import DENSITY_STEP_D, GlassMap, MapWindow
 from dustwatch.processing.learn import (
-    DENSITY_STEP_D,
     MOST_FRAMES,
-    GlassMap,
     LearnParams,
     Witness,
     lay,
@@ -64,8 +63,10 @@ def learnt(
     return learn(witnesses, patch, fixed, params, folder, threads, lambda _: lambda: None)
 
 
-def whole(plane: PlaneFile) -> np.ndarray:
-    return plane.read(0, plane.height, 0, plane.width)
+def whole(glass: GlassMap) -> MapWindow:
+    shape = glass.patch.height, glass.patch.width
+    nothing = (np.zeros(shape, kind) for kind in (np.int16, np.uint16, np.uint32))
+    return glass.window(0, 0, shape) or MapWindow(*nothing)
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def on_the_glass(frame: SimulatedFrame) -> np.ndarray:
 def test_the_density_is_recovered(simulated: Simulated) -> None:
     """To .025 D in the mean square, .012 D in the mean; of dirt over .35 D next to nothing is missed."""
     truth = on_the_glass(simulated.frames[0])
-    density = whole(simulated.map.density) * DENSITY_STEP_D
+    density = whole(simulated.map).density * DENSITY_STEP_D
     inside = np.pad(np.ones((SIZE[0] - 16, SIZE[1] - 16), np.bool_), 8)  # what every frame sees
     claimed = inside & (density > 0)
     assert claimed.sum() > 2000
@@ -104,15 +105,14 @@ def test_the_density_is_recovered(simulated: Simulated) -> None:
 
 
 def test_dirt_that_lasts_is_there_in_all_frames(simulated: Simulated) -> None:
-    lives = whole(simulated.map.lives)
+    lives = whole(simulated.map).lives
     strong = (on_the_glass(simulated.frames[0]) > 0.1) & (lives > 0)
     assert (lives[strong] == 0b1111_1111).mean() > 0.95
 
 
 def test_the_map_is_empty_where_there_is_no_dirt(simulated: Simulated) -> None:
-    density, doubt, lives = (
-        whole(plane) for plane in (simulated.map.density, simulated.map.doubt, simulated.map.lives)
-    )
+    found = whole(simulated.map)
+    density, doubt, lives = found.density, found.doubt, found.lives
     assert simulated.map.dirty_px == np.count_nonzero(lives)
     assert not density[lives == 0].any()
     assert not doubt[lives == 0].any()
@@ -123,14 +123,13 @@ def test_the_map_is_empty_where_there_is_no_dirt(simulated: Simulated) -> None:
 @pytest.mark.parametrize("threads", [1, 3])
 def test_threads_leave_no_trace(simulated: Simulated, tmp_path: Path, threads: int) -> None:
     again = learnt(simulated.witnesses, tmp_path, threads=threads)
-    for name in ("density", "doubt", "lives"):
-        assert getattr(again, name).path.read_bytes() == getattr(simulated.map, name).path.read_bytes(), name
+    assert again.path.read_bytes() == simulated.map.path.read_bytes()
 
 
 def test_nothing_is_learnt_in_fixed_cells(simulated: Simulated, tmp_path: Path) -> None:
     fixed = cells(SIZE)
     fixed[:, :6] = True
-    density = whole(learnt(simulated.witnesses, tmp_path, fixed=fixed).density)
+    density = whole(learnt(simulated.witnesses, tmp_path, fixed=fixed)).density
     assert not density[:, : 6 * CELL_PX].any()
     assert density[:, 6 * CELL_PX :].any()
 
@@ -147,7 +146,7 @@ def test_clean_glass_gives_an_empty_map(tmp_path: Path) -> None:
     witnesses = [witness(tmp_path / str(k), frame.scan, frame.offset_px, k) for k, frame in enumerate(frames)]
     found = learnt(witnesses, tmp_path / "map")
     assert found.dirty_px == 0
-    assert not any(whole(plane).any() for plane in (found.density, found.doubt, found.lives))
+    assert found.window(0, 0, (300, 300)) is None
 
 
 def imagined(
@@ -167,22 +166,22 @@ def imagined(
 
 def test_a_life_has_a_bit_for_every_frame(tmp_path: Path) -> None:
     found = learnt(imagined(tmp_path, [False] * 20 + [True] * 12), tmp_path / "map")
-    lives = whole(found.lives)
+    lives = whole(found).lives
     assert lives[48, 32] == 2**32 - 1
     assert lives[48, 96] == 2**32 - 2**20
-    density = whole(found.density)[48, [32, 96]] * DENSITY_STEP_D
+    density = whole(found).density[48, [32, 96]] * DENSITY_STEP_D
     np.testing.assert_allclose(density, 0.3, atol=0.03)
 
 
 def test_what_fell_late_is_found_among_the_frames_in_which_it_lay(tmp_path: Path) -> None:
     witnesses = imagined(tmp_path, [False] * 29 + [True] * 3, depth=0.1)
-    assert whole(learnt(witnesses, tmp_path / "map").lives)[48, 96] == 7 << 29
+    assert whole(learnt(witnesses, tmp_path / "map")).lives[48, 96] == 7 << 29
     all_or_none = replace(PARAMS, evidence=replace(PARAMS.evidence, run_surplus=20.0))
-    assert whole(learnt(witnesses, tmp_path / "map", params=all_or_none).lives)[48, 96] == 0
+    assert whole(learnt(witnesses, tmp_path / "map", params=all_or_none)).lives[48, 96] == 0
 
 
 def test_what_only_one_frame_shows_is_left_alone(tmp_path: Path) -> None:
-    lives = whole(learnt(imagined(tmp_path, [False] * 3 + [True] + [False] * 4), tmp_path / "map").lives)
+    lives = whole(learnt(imagined(tmp_path, [False] * 3 + [True] + [False] * 4), tmp_path / "map")).lives
     assert lives[48, 32] == 255
     assert lives[48, 96] == 0
 
@@ -190,7 +189,7 @@ def test_what_only_one_frame_shows_is_left_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("fewest", "learnt_bits"), [(6, 0b0011_1111), (7, 0)])
 def test_what_too_few_frames_show_is_left_alone(tmp_path: Path, fewest: int, learnt_bits: int) -> None:
     params = LearnParams(lives=LifeParams(fewest_scenes=fewest))
-    lives = whole(learnt(imagined(tmp_path, [True] * 6 + [False] * 2), tmp_path / "map", params=params).lives)
+    lives = whole(learnt(imagined(tmp_path, [True] * 6 + [False] * 2), tmp_path / "map", params=params)).lives
     assert lives[48, 32] == 255
     assert lives[48, 96] == learnt_bits
 
@@ -237,7 +236,7 @@ def test_frames_are_laid_over_the_map(tmp_path: Path, offset: tuple[int, int]) -
     (tile,) = tiles(96, 128, size=128, halo=0)
     found, sure = shown(Witness(codes, Placement((float(offset[0]), float(offset[1]))), 0), tile)
     there = tuple(slice(400 + shift, 400 + shift + n) for shift, n in zip(offset, (96, 128), strict=True))
-    np.testing.assert_allclose(found, np.pad(decode(whole(codes))[0], 400)[there], atol=1e-6)
+    np.testing.assert_allclose(found, np.pad(decode(codes.read(0, 96, 0, 128))[0], 400)[there], atol=1e-6)
     # Interpolation asks two pixels before and three behind.
     np.testing.assert_array_equal(sure, np.pad(np.ones((91, 123), np.bool_), ((402, 403), (402, 403)))[there])
 

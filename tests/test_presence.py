@@ -18,8 +18,9 @@ from dustwatch.processing.clean import FrameDirt, RepairParams, clean
 from dustwatch.processing.density import Tone
 from dustwatch.processing.drift import STEADY
 from dustwatch.processing.figures import Figures, figures
+from dustwatch.processing.glass_map import DENSITY_STEP_D, GlassMap, MapDraft, MapWindow
 from dustwatch.processing.image import ImageInfo
-from dustwatch.processing.learn import DENSITY_STEP_D, GlassMap, LearnParams, Witness, learn
+from dustwatch.processing.learn import LearnParams, Witness, learn
 from dustwatch.processing.observe import observe
 from dustwatch.processing.particles import LifeParams, lives
 from dustwatch.processing.placement import UNMOVED, Placement
@@ -31,6 +32,7 @@ from dustwatch.processing.scenes import landscape
 from dustwatch.processing.simulate import Roll, RollParams, SimulatedFrame
 
 SHAPE = (300, 330)
+PATCH = Patch((0, 0), *SHAPE)
 LAST = 7
 PARAMS = LifeParams()
 Spot = tuple[int, int, float]
@@ -72,11 +74,9 @@ def known_glass(folder: Path, density: np.ndarray, lived: np.ndarray | int = 1 <
         "doubt": np.where(there, 10, 0).astype(np.uint16),
         "lives": np.where(there, lived, 0).astype(np.uint32),
     }
-    planes = {name: PlaneFile(folder / name, *SHAPE, plane.dtype) for name, plane in values.items()}
-    for name, plane in values.items():
-        planes[name].create()
-        planes[name].write(0, 0, plane)
-    return GlassMap(**planes, dirty_px=int(there.sum()))
+    with MapDraft(folder / "map", PATCH) as draft:
+        draft.add(0, 0, MapWindow(**values))
+        return draft.finish()
 
 
 def looked_for(
@@ -93,18 +93,21 @@ def looked_for(
     return present(glass, last, codes, Placement(offset), STEADY, gap, ResidualParams(), params, destination, threads)
 
 
-def whole(plane: PlaneFile) -> np.ndarray:
-    return plane.read(0, plane.height, 0, plane.width)
+def whole(glass: GlassMap) -> MapWindow:
+    shape = glass.patch.height, glass.patch.width
+    nothing = (np.zeros(shape, kind) for kind in (np.int16, np.uint16, np.uint32))
+    return glass.window(0, 0, shape) or MapWindow(*nothing)
 
 
 @pytest.mark.parametrize("offset", [(0.0, 0.0), (4.0, -3.0), (0.4, -1.7), (-5.3, 6.6)])
 def test_dirt_that_stayed_is_found(tmp_path: Path, offset: tuple[float, float]) -> None:
     glass = known_glass(tmp_path, dirt())
     found = looked_for(glass, coded(tmp_path / "new", film() + dirt(offset=offset)), offset=offset)
-    assert (whole(found.lives)[dirt() > 0.05] == 1).all()
-    np.testing.assert_array_equal(whole(found.lives), dirt() >= 0.005)
+    assert (whole(found).lives[dirt() > 0.05] == 1).all()
+    np.testing.assert_array_equal(whole(found).lives, dirt() >= 0.005)
     assert found.dirty_px == np.count_nonzero(dirt() >= 0.005)
-    assert (found.density, found.doubt) == (glass.density, glass.doubt)
+    for name in ("density", "doubt"):
+        np.testing.assert_array_equal(getattr(whole(found), name), getattr(whole(glass), name))
 
 
 @pytest.mark.parametrize("offset", [(0.0, 0.0), (0.4, -1.7), (-5.3, 6.6)])
@@ -113,7 +116,7 @@ def test_dirt_that_was_brushed_away_is_not(tmp_path: Path, gone: Spot, offset: t
     stayed = [spot for spot in SPOTS if spot != gone]
     codes = coded(tmp_path / "new", film() + dirt(stayed, offset))
     found = looked_for(known_glass(tmp_path, dirt()), codes, offset=offset)
-    np.testing.assert_array_equal(whole(found.lives), dirt(stayed) >= 0.005)
+    np.testing.assert_array_equal(whole(found).lives, dirt(stayed) >= 0.005)
 
 
 @pytest.mark.parametrize("last", [0, 7, 31])
@@ -123,15 +126,15 @@ def test_what_was_gone_from_the_newest_witness_is_not_looked_for(tmp_path: Path,
     lived[dirt(SPOTS[1:]) >= 0.005] = 1 << last
     glass = known_glass(tmp_path, dirt(), lived)
     found = looked_for(glass, coded(tmp_path / "new", film() + dirt()), last=last)
-    np.testing.assert_array_equal(whole(found.lives), dirt(SPOTS[1:]) >= 0.005)
+    np.testing.assert_array_equal(whole(found).lives, dirt(SPOTS[1:]) >= 0.005)
 
 
 def test_where_nothing_can_be_there_nothing_is_written(tmp_path: Path) -> None:
     found = looked_for(known_glass(tmp_path, dirt(), 1), coded(tmp_path / "new", film() + dirt()))
     assert found.dirty_px == 0
-    assert not whole(found.lives).any()
-    file = found.lives.path.stat()
-    assert file.st_blocks * 512 < file.st_size / 10
+    assert not whole(found).lives.any()
+    assert found.window(0, 0, SHAPE) is None
+    assert found.path.stat().st_size == found.cells.nbytes
 
 
 def test_what_the_frame_does_not_show_has_stayed(tmp_path: Path) -> None:
@@ -147,7 +150,7 @@ def test_what_the_frame_does_not_show_has_stayed(tmp_path: Path) -> None:
         ("beyond", film(), (-90.0, 0.0), True),
     ):
         found = looked_for(glass, coded(tmp_path / name, density), offset=offset)
-        np.testing.assert_array_equal(whole(found.lives), (dirt([ONE]) >= 0.005) & stayed, name)
+        np.testing.assert_array_equal(whole(found).lives, (dirt([ONE]) >= 0.005) & stayed, name)
 
 
 @settings(deadline=None)
@@ -168,7 +171,7 @@ def test_the_longer_ago_the_less_has_stayed(tmp_path: Path) -> None:
     spots = [(*place, 0.02 + 0.002 * number) for number, place in enumerate(places)]
     glass = known_glass(tmp_path, dirt(spots))
     codes = coded(tmp_path / "new", film(0.02))
-    found = [whole(looked_for(glass, codes, gap=gap).lives) for gap in (1, 10, 100, 10**6)]
+    found = [whole(looked_for(glass, codes, gap=gap)).lives for gap in (1, 10, 100, 10**6)]
     stayed = [np.count_nonzero(bits) for bits in found]
     assert stayed[0] > stayed[1] > stayed[2] >= stayed[3]
     for sooner, later in pairwise(found):
@@ -188,15 +191,17 @@ def test_a_witness_that_no_map_has_is_refused(tmp_path: Path, last: int) -> None
         looked_for(known_glass(tmp_path, dirt()), coded(tmp_path / "new", film()), last=last)
 
 
-@pytest.mark.parametrize("tile_px", [64, 100])
+@pytest.mark.parametrize("tile_px", [64, 96])
 def test_neither_threads_nor_tiles_leave_a_trace(tmp_path: Path, tile_px: int, monkeypatch: pytest.MonkeyPatch) -> None:
     glass = known_glass(tmp_path, dirt())
     codes = coded(tmp_path / "new", film() + dirt(SPOTS[:3], (0.3, 0.6)))
-    expected = looked_for(glass, codes, offset=(0.3, 0.6)).lives.path.read_bytes()
+    expected = looked_for(glass, codes, offset=(0.3, 0.6))
     monkeypatch.setattr(learn_module, "_TILE_PX", (tile_px, tile_px))
     for threads in (1, 2, 3):
         found = looked_for(glass, codes, offset=(0.3, 0.6), threads=threads)
-        assert found.lives.path.read_bytes() == expected, threads
+        assert found.dirty_px == expected.dirty_px
+        for name in ("density", "doubt", "lives"):
+            np.testing.assert_array_equal(getattr(whole(found), name), getattr(whole(expected), name))
 
 
 def test_no_file_stays_open(tmp_path: Path) -> None:
@@ -213,9 +218,9 @@ def test_what_a_learnt_map_holds_is_found_or_gone(tmp_path: Path) -> None:
     both, first = (dirt(spots) > 0.05 for spots in (SPOTS[:2], SPOTS[:1]))
     unchanged = looked_for(glass, coded(tmp_path / "unchanged", film(seed=20) + dirt(SPOTS[:2])))
     brushed = looked_for(glass, coded(tmp_path / "brushed", film(seed=21) + dirt(SPOTS[:1])))
-    assert (whole(unchanged.lives)[both] == 1).all()
-    assert (whole(brushed.lives)[first] == 1).all()
-    assert not whole(brushed.lives)[:, SHAPE[1] // 2 :].any()
+    assert (whole(unchanged).lives[both] == 1).all()
+    assert (whole(brushed).lives[first] == 1).all()
+    assert not whole(brushed).lives[:, SHAPE[1] // 2 :].any()
 
 
 # --- simulated rolls ----------------------------------------------------------------------------------------
@@ -262,9 +267,9 @@ def on_the_glass(frame: SimulatedFrame) -> np.ndarray:
 
 
 def test_what_came_and_went_on_a_roll_is_told_apart(simulated: Simulated) -> None:
-    found = whole(looked_for_in_newest(simulated).lives)
+    found = whole(looked_for_in_newest(simulated)).lives
     before, now = (on_the_glass(frame) for frame in simulated.frames[-2:])
-    candidates = (whole(simulated.early.lives) >> np.uint32(len(simulated.frames) - 2)) & 1
+    candidates = (whole(simulated.early).lives >> np.uint32(len(simulated.frames) - 2)) & 1
     stayed = (candidates > 0) & (before > 0.05) & (now > 0.05)
     gone = (candidates > 0) & (before > 0.05) & (now < 0.005)
     assert stayed.sum() > 1000

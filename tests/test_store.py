@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from dustwatch.daemon.store import Store
+from dustwatch.processing.cells import Patch
 from dustwatch.processing.drift import Drift, Wobble
-from dustwatch.processing.learn import GlassMap
+from dustwatch.processing.glass_map import GlassMap, MapDraft, MapWindow
 from dustwatch.processing.observe import Observation
 from dustwatch.processing.planes import PlaneFile
 from tests.signatures import HEIGHT, WIDTH, scattered, signature
@@ -24,13 +25,11 @@ def observation(store: Store, number: int) -> Observation:
     return Observation(codes, signature(RNG, scattered(RNG, 50), offset=(0.5, number)))
 
 
-def a_map(folder: Path, dirty_px: int = 7) -> GlassMap:
-    planes = {}
-    for name, kind in (("density", np.int16), ("doubt", np.uint16), ("lives", np.uint32)):
-        planes[name] = PlaneFile(folder / name, 40, 50, np.dtype(kind))
-        planes[name].create()
-        planes[name].write(0, 0, np.arange(2000).reshape(40, 50))
-    return GlassMap(**planes, dirty_px=dirty_px, corner=(-3, 2))
+def a_map(folder: Path) -> GlassMap:
+    steps = np.arange(2000).reshape(40, 50)
+    with MapDraft(folder / "map", Patch((-3, 2), 40, 50)) as draft:
+        draft.add(0, 0, MapWindow(steps.astype(np.int16), steps.astype(np.uint16), steps.astype(np.uint32)))
+        return draft.finish()
 
 
 def test_an_observation_comes_back_as_it_was_also_after_a_restart(tmp_path: Path) -> None:
@@ -63,10 +62,14 @@ def test_what_was_observed_but_not_kept_is_not_there(tmp_path: Path) -> None:
 
 def test_a_map_comes_back_as_it_was_also_after_a_restart(tmp_path: Path) -> None:
     made = Store(tmp_path).make_map(SHA, a_map)
-    assert made.density.path.exists()
-    assert Store(tmp_path).map(SHA) == made
-    assert made.dirty_px == 7
-    np.testing.assert_array_equal(made.lives.read(0, 40, 0, 50), np.arange(2000).reshape(40, 50))
+    assert made.path.exists()
+    again = Store(tmp_path).map(SHA)
+    assert again is not None
+    assert (again.patch, again.dirty_px) == (made.patch, made.dirty_px) == (Patch((-3, 2), 40, 50), 1999)
+    for kept in (made, again):
+        found = kept.window(0, 0, (40, 50))
+        assert found is not None
+        np.testing.assert_array_equal(found.lives, np.arange(2000).reshape(40, 50))
     assert Store(tmp_path).map("b" * 64) is None
 
 

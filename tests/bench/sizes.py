@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from dustwatch.processing.arrays import Mask, Plane, Scan
+    from dustwatch.processing.glass_map import GlassMap
     from dustwatch.processing.image import ImageInfo
-    from dustwatch.processing.learn import GlassMap
     from dustwatch.processing.residual import Codes
     from dustwatch.processing.simulate import SimulatedFrame
 
