@@ -155,11 +155,15 @@ class MapDraft:
 
 def in_steps(density: Plane, doubt: Plane, lives: npt.NDArray[np.uint32]) -> MapWindow:
     """Density and doubt in D, and lives, as a map has them: rounded, and cut off where they do not fit."""
-    steps = {}
-    for name, plane in (("density", density), ("doubt", doubt)):
-        limits = np.iinfo(_PLANES[name])
-        steps[name] = np.clip(np.rint(plane / DENSITY_STEP_D), limits.min, limits.max).astype(_PLANES[name])
-    return MapWindow(steps["density"], steps["doubt"], lives)
+    return MapWindow(
+        _steps(density, np.iinfo(np.int16)).astype(np.int16),
+        _steps(doubt, np.iinfo(np.uint16)).astype(np.uint16),
+        lives,
+    )
+
+
+def _steps(plane: Plane, fits: np.iinfo[Any]) -> Plane:
+    return np.clip(np.rint(plane / DENSITY_STEP_D), fits.min, fits.max)
 
 
 def _grid(patch: Patch) -> tuple[int, int]:

@@ -104,8 +104,9 @@ def learn(
         for tile, dirt in in_order(threads, tile_bytes(plan, len(witnesses)), work, plan, flight_bytes=_FLIGHT_BYTES):
             step()
             if dirt is not None:
-                planes = (plane[tile.inner] for plane in (dirt.density, dirt.doubt, dirt.lives))
-                draft.add(tile.rows.start, tile.columns.start, in_steps(*planes))
+                inner = tile.inner
+                found = in_steps(dirt.density[inner], dirt.doubt[inner], dirt.lives[inner])
+                draft.add(tile.rows.start, tile.columns.start, found)
         return draft.finish()
 
 
