@@ -1,8 +1,7 @@
-"""Pass 2 over a file: the dirt of the map divided out of the frame, and filled where division tells too little.
+"""Pass 2 over a file: the dirt of the map taken off the frame.
 
-Each dirty pixel is estimated twice: by division, whose error is the map's doubt and the scanner's noise, which the dirt
-has amplified; and by the fill, whose error is as large as the film is busy. What is written is their mean, weighted by
-inverse variance: division nearly everywhere, the fill in opaque cores, and no seam between them.
+But for one pass over the codes, which tells how busy the film is, all work is in proportion to the dirt: it is done
+group by group of the map's dirty cells. They are clean cells apart, so that none is seen by the fill of another.
 """
 
 from __future__ import annotations
@@ -15,32 +14,44 @@ import numpy.typing as npt
 from annotated_types import Interval
 
 from .defects import FILLED_SHARE, Defect, DefectList
-from .density import Tone, density_table, to_values
-from .divide import divided, division_noise
+from .density import Tone, density_table
+from .divide import mend
 from .drift import STEADY
 from .fill import Holes
-from .glass_map import DENSITY_STEP_D, GlassMap
+from .glass_map import DENSITY_STEP_D, GlassMap, Group
 from .image import Band, ImageInfo, in_order
-from .particles import FILL_ERROR
-from .placement import turned_back, turned_box
-from .planes import PlaneFile
+from .placement import turned_back, turned_back_box, turned_box
 from .raster import open_rows, rewrite, write_mask
 from .register import BEFORE_PX, MARGIN_PX, resample, split
-from .residual import ResidualParams, decode, texture
+from .spots import Pixels, connected
 from .strips import Span, Tile, bands, spans
+from .texture import Moduli, Texture, reach_px
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from .arrays import Mask, Plane, Scan
+    from .arrays import Plane, Scan
+    from .divide import Values
     from .drift import Drift
     from .placement import Placement
+    from .planes import PlaneFile
+    from .residual import ResidualParams
 
 _BAND_BYTES = 48 << 20
 _FLIGHT_BYTES = 112 << 20
 _ROWS_MULTIPLE = 32
-_TILE_PX = 2048
+
+_TILE_PX = 512
+"""The widest piece of a picture that is looked at as a plane, and what a pixel of it takes in memory."""
+
+_PIXEL_BYTES = 40
+
+_WITHIN_PX = 16
+_RIM_PX = 4
+"""How far beyond its cells dirt may be seen, and what lies beside it."""
+
+_NOTHING = np.empty((2, 0), np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +94,49 @@ class CleanReport:
 
 
 @dataclass(frozen=True, slots=True)
+class _Piece:
+    """Dirt in a tile of the frame: the dirty `pixels` of the tile with its halo, and their density and doubt in D."""
+
+    tile: Tile
+    pixels: Pixels
+    density: Values
+    doubt: Values
+
+    @property
+    def places(self) -> Pixels:
+        """The pixels in the frame."""
+        return self.pixels + np.array([[self.tile.rows.low], [self.tile.columns.low]])
+
+    @property
+    def in_columns(self) -> npt.NDArray[np.bool_]:
+        """Which pixels are in the tile's own columns, be it in its halo above or below."""
+        inner = self.tile.columns.inner
+        return (self.pixels[1] >= inner.start) & (self.pixels[1] < inner.stop)
+
+    @property
+    def inside(self) -> npt.NDArray[np.bool_]:
+        """Which pixels are the tile's own."""
+        inner = self.tile.rows.inner
+        return self.in_columns & (self.pixels[0] >= inner.start) & (self.pixels[0] < inner.stop)
+
+
+@dataclass(frozen=True, slots=True)
+class _Changed:
+    """Pixels of the frame that were changed: their `values` now, the dirt's density in D, and which were filled."""
+
+    pixels: Pixels
+    values: npt.NDArray[np.integer]
+    density: Values
+    filled: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
 class _Repaired:
+    """Rows of the frame, repaired, and what was changed in them, row after row."""
+
     start: int
     rows: Scan
-    changed: Mask
-    density: Plane
-    filled: Mask
+    changed: _Changed
 
 
 def clean(
@@ -104,45 +152,42 @@ def clean(
     """Write the cleaned picture to `destination` and, as 8-bit PNG, where it differs (255) to `mask_destination`.
 
     The picture is read once, from top to bottom, in a few bands of memory; pixels without dirt keep every bit and
-    extra samples pass through. The mask goes by way of a scratch file beside it. The result does not depend on
-    `threads`. Raises ImageError where the file does not decode or cannot be rewritten, OSError where the disk is full.
+    extra samples pass through. The mask is written in step with it. The result does not depend on `threads`. Raises
+    ImageError where the file does not decode or cannot be rewritten, OSError where the disk is full.
     """
     residual = residual.on(info.height, info.width)
-    row_bytes = 2 * info.row_bytes + 8 * info.width
-    halo = _halo_px(residual)
+    halo = reach_px(residual) + _WITHIN_PX
+    # The rows, their codes and the mask; and the widest piece.
+    row_bytes = info.row_bytes + 2 * info.width + _PIXEL_BYTES * (min(info.width, _TILE_PX + 2 * halo))
     plan = bands(info.height, row_bytes, budget_bytes=_BAND_BYTES, halo=halo, multiple=_ROWS_MULTIPLE)
     band_bytes = max(_BAND_BYTES, (2 * halo + _ROWS_MULTIPLE) * row_bytes)
-    defects = DefectList(info.width)
-    scratch = PlaneFile(
-        mask_destination.with_name(mask_destination.name + ".raw"),
-        info.height,
-        info.width,
-        np.dtype(np.uint8),
-    )
+    defects = DefectList()
 
     def work(job: tuple[Span, Scan]) -> _Repaired:
-        return _repair_band(*job, info, dirt, tone, residual, params)
+        return _repair_band(*job, info, dirt, tone, residual, params, halo)
 
-    def repaired() -> Iterator[Band]:
+    def repaired(write: Callable[[npt.NDArray[np.uint8]], None]) -> Iterator[Band]:
         with open_rows(info, threads) as rows:
             jobs = ((span, rows.read(span.low, span.high)) for span in plan)
             for band in in_order(threads, band_bytes, work, jobs, flight_bytes=_FLIGHT_BYTES):
-                defects.add(band.start, band.changed, band.density, band.filled)
-                scratch.write(band.start, 0, band.changed.astype(np.uint8) * np.uint8(255))
-                yield Band(band.start, band.rows, np.asarray(band.changed.any(axis=1)))
+                changed, count = band.changed, len(band.rows)
+                defects.add(changed.pixels, changed.density, changed.filled)
+                rows_of, columns_of = changed.pixels[0] - band.start, changed.pixels[1]
+                mask = np.zeros((count, info.width), np.uint8)
+                mask[rows_of, columns_of] = 255
+                write(mask)
+                yield Band(band.start, band.rows, np.bincount(rows_of, minlength=count) > 0)
 
-    try:
-        scratch.create()
-        rewrite(info, destination, repaired(), threads)
-        masks = (scratch.read(span.start, span.stop, 0, info.width) for span in plan)
-        write_mask(mask_destination, info.height, info.width, masks)
-    finally:
-        scratch.path.unlink(missing_ok=True)
+    with write_mask(mask_destination, info.height, info.width) as write:
+        rewrite(info, destination, repaired(write), threads)
     return CleanReport(defects.finish())
 
 
-def dirt_in_frame(dirt: FrameDirt, tile: Tile) -> tuple[Plane, Plane] | None:
-    """Density of the dirt in a tile of the frame and its doubt, in D, (rows, columns) with the halo; None if clean."""
+def dirt_in_frame(dirt: FrameDirt, tile: Tile, group: Group | None = None) -> tuple[Plane, Plane] | None:
+    """Density of the dirt in a tile of the frame and its doubt, in D, (rows, columns) with the halo; None if clean.
+
+    Of a `group` of the map alone, if one is given.
+    """
     orientation, size = dirt.placement.orientation, (dirt.codes.height, dirt.codes.width)
     top, left, shape = turned_box(orientation, tile.rows.low, tile.columns.low, tile.shape, *size)
     offset = dirt.placement.upright(*size)
@@ -151,7 +196,7 @@ def dirt_in_frame(dirt: FrameDirt, tile: Tile) -> tuple[Plane, Plane] | None:
     whole, beyond, more = split(-np.add(offset, dirt.glass.patch.corner) - drift.at(places))
     corner = (top + whole[0] - BEFORE_PX, left + whole[1] - BEFORE_PX)
     shape = (shape[0] + MARGIN_PX + more[0], shape[1] + MARGIN_PX + more[1])
-    here = dirt.glass.window(*corner, shape)
+    here = dirt.glass.window(*corner, shape, group)
     if here is None:
         return None
     there = (here.lives >> np.uint32(dirt.witness)) & np.uint32(1)
@@ -164,6 +209,42 @@ def dirt_in_frame(dirt: FrameDirt, tile: Tile) -> tuple[Plane, Plane] | None:
     return density, np.maximum(doubt, step)
 
 
+def _groups_in_frame(dirt: FrameDirt, rows: Span) -> Iterator[tuple[Group, Span, Span]]:
+    """The groups of the map's dirty cells that lie in some rows of the frame, halo included.
+
+    With each come the rows and the columns that it covers there, and all that its dirt depends on.
+    """
+    orientation, size = dirt.placement.orientation, (dirt.codes.height, dirt.codes.width)
+    top, left, shape = turned_box(orientation, rows.low, 0, (rows.high - rows.low, size[1]), *size)
+    offset, axis = dirt.placement.upright(*size), dirt.drift.axis
+    places = np.arange(shape[axis]) + ((top, left)[axis] - offset[axis])
+    shifts = -np.add(offset, dirt.glass.patch.corner) - dirt.drift.at(places)
+    least, most = np.floor(shifts.min(axis=0)) - _RIM_PX, np.ceil(shifts.max(axis=0)) + _RIM_PX
+    (up, before), (down, after) = least.astype(int).tolist(), most.astype(int).tolist()
+    around = (shape[0] + down - up, shape[1] + after - before)
+    for group in dirt.glass.groups(top + up, left + before, around):
+        first, begin, (height, width) = group.box
+        covered = first - down, begin - after, (height + down - up, width + after - before)
+        low, start, (height, width) = turned_back_box(orientation, *covered, *size)
+        edges = (min(max(edge, rows.low), rows.high) for edge in (low, low + height))
+        sides = (min(max(side, 0), size[1]) for side in (start, start + width))
+        (low, high), (start, stop) = edges, sides
+        if low < high and start < stop:
+            inner = (min(max(edge, low), high) for edge in (rows.start, rows.stop))
+            yield group, Span(*inner, low, high), Span(start, stop, start, stop)
+
+
+def _pieces(dirt: FrameDirt, span: Span, halo: int, min_density_d: float) -> Iterator[_Piece]:
+    """The dirt in rows of the frame, halo included."""
+    for group, rows, columns in _groups_in_frame(dirt, span):
+        for part in spans(columns.stop - columns.start, _TILE_PX, halo):
+            own = Span(*(columns.start + place for place in (part.start, part.stop, part.low, part.high)))
+            here = dirt_in_frame(dirt, Tile(rows, own), group)
+            if here is not None:
+                dirty = np.nonzero(np.abs(here[0]) >= min_density_d)
+                yield _Piece(Tile(rows, own), np.array(dirty), here[0][dirty], here[1][dirty])
+
+
 def _repair_band(
     span: Span,
     rows: Scan,
@@ -172,64 +253,54 @@ def _repair_band(
     tone: Tone,
     residual: ResidualParams,
     params: RepairParams,
+    halo: int,
 ) -> _Repaired:
     """Repair the rows of `span`; `rows` holds them with their halo."""
     out = rows[span.inner]
-    density = np.zeros(out.shape[:2], np.float32)
-    changed, filled = (np.zeros(out.shape[:2], np.bool_) for _ in range(2))
-    repaired = []
-    for columns in spans(info.width, _TILE_PX, _halo_px(residual)):
-        tile = Tile(span, columns)
-        here = dirt_in_frame(dirt, tile)
-        if here is None:
-            continue
-        dirty = np.abs(here[0]) >= params.min_density_d
-        if not dirty[tile.inner].any():
-            continue
-        stands_out, known = decode(dirt.codes.read(span.low, span.high, columns.low, columns.high))
-        busy = texture(stands_out, known & ~dirty, residual)
-        scan = rows[:, columns.low : columns.high, : info.colours]
-        values, by_fill = _repair(scan, *here, dirty, busy, tone, params)
-        part, own = slice(columns.start, columns.stop), dirty[tile.inner]
-        inside = np.zeros(dirty.shape, np.bool_)
-        inside[tile.inner] = True
-        inside = inside[dirty]
-        density[:, part] = here[0][tile.inner]
-        changed[:, part][own] = (values[inside] != out[:, part, : info.colours][own]).any(axis=1)
-        filled[:, part][own] = by_fill[inside]
-        repaired.append((part, own, values[inside]))
-    # Not before the last tile: what lies beside it must still be seen as it was.
-    for part, own, values in repaired:
-        out[:, part, : info.colours][own] = values
-    return _Repaired(span.start, out, changed, density, filled & changed)
+    pieces = list(_pieces(dirt, span, halo, params.min_density_d))
+    codes = dirt.codes.read(span.low, span.high, 0, info.width)
+    dirty = np.concatenate([_NOTHING, *(piece.places[:, piece.in_columns] for piece in pieces)], axis=1)
+    texture = Moduli.of(codes).without(codes, dirty[0] - span.low, dirty[1]).texture(residual)
+    picture = rows[..., : info.colours]
+    changed = _in_order(
+        [_repair(piece, picture, span.low, texture, tone, params) for piece in pieces if piece.inside.any()], picture
+    )
+    # Not before the last piece: what lies beside it must still be seen as it was.
+    picture[changed.pixels[0] - span.low, changed.pixels[1]] = changed.values
+    return _Repaired(span.start, out, changed)
 
 
-def _halo_px(residual: ResidualParams) -> int:
-    return residual.texture_px + 16
+def _repair(piece: _Piece, picture: Scan, top: int, texture: Texture, tone: Tone, params: RepairParams) -> _Changed:
+    """What is to be changed in a piece of a picture, which begins at row `top` of the frame, as `texture` does."""
+    rows, columns = piece.tile.rows, piece.tile.columns
+    scan = picture[rows.low - top : rows.high - top, columns.low : columns.high]
+    inside = piece.inside
+    spots, count = connected(piece.pixels)
+    ours = np.zeros(count, np.bool_)
+    ours[spots[inside]] = True
+    within = ours[spots]
+    hole = np.zeros(scan.shape[:2], np.bool_)
+    hole[tuple(piece.pixels[:, within])] = True
+    holes = Holes(hole)
+    film = density_table(tone, int(np.iinfo(scan.dtype).max))[scan[holes.edge]]
+    spanned = holes.span(film.T)[:, inside[within]]
+    values = scan[tuple(piece.pixels[:, inside])]
+    density, doubt = piece.density[inside], piece.doubt[inside]
+    places = piece.places[:, inside]
+    busy = texture.at(places[0] - top, places[1])
+    mended = mend(values, density, doubt, busy, spanned, tone, params.scanner_noise)
+    differs = mended.changed
+    filled = mended.share[differs] > FILLED_SHARE
+    return _Changed(places[:, differs], mended.values[differs], density[differs], filled)
 
 
-def _repair(
-    scan: Scan,
-    density: Plane,
-    doubt: Plane,
-    dirty: Mask,
-    busy: Plane,
-    tone: Tone,
-    params: RepairParams,
-) -> tuple[npt.NDArray[np.integer], npt.NDArray[np.bool_]]:
-    """Values for the `dirty` pixels of a scan (rows, columns, colours) and whether they are mostly the fill's.
-
-    (pixels, colours) and (pixels), row after row.
-    """
-    maximum = int(np.iinfo(scan.dtype).max)
-    holes = Holes(dirty)
-    spanned = holes.span(density_table(tone, maximum)[scan[holes.edge]].T).T
-    values, dirt = scan[dirty], density[dirty]
-    # Of the noise only what the dirt has added counts: what clean film would have shown is left as it is.
-    added = 1 - np.power(np.float32(10), -np.maximum(dirt, 0))
-    division_error = doubt[dirty] ** 2 + added * division_noise(values, tone, maximum, params.scanner_noise) ** 2
-    fill_error = np.float32(FILL_ERROR) * busy[dirty] ** 2
-    clipped = ((values == 0) | (values == maximum)).any(axis=1)
-    share = np.where(clipped, np.float32(1), division_error / (division_error + fill_error))
-    estimate = divided(values, dirt, tone, maximum) * (1 - share[:, None]) + spanned * share[:, None]
-    return to_values(estimate, tone, maximum).astype(scan.dtype), share > FILLED_SHARE
+def _in_order(parts: list[_Changed], picture: Scan) -> _Changed:
+    """All changes to a picture, row after row."""
+    nothing = np.empty((0, picture.shape[2]), picture.dtype), np.empty(0, np.float32), np.empty(0, np.bool_)
+    parts = [_Changed(_NOTHING, *nothing), *parts]
+    pixels = np.concatenate([part.pixels for part in parts], axis=1)
+    order = np.argsort(pixels[0] * picture.shape[1] + pixels[1], kind="stable")
+    values, density, filled = (
+        np.concatenate([getattr(part, name) for part in parts])[order] for name in ("values", "density", "filled")
+    )
+    return _Changed(pixels[:, order], values, density, filled)

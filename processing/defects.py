@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
-from scipy import ndimage
+import numpy.typing as npt
 from scipy.cluster.hierarchy import DisjointSet
 
-from .spots import TOUCHING, peaks
-
-if TYPE_CHECKING:
-    from .arrays import Mask, Plane
+from .kernel import kernel
+from .spots import Labels, Pixels, connected
 
 FILLED_SHARE = 0.5
 """A pixel is called filled where more than this share of what is written comes from the fill."""
@@ -30,37 +28,37 @@ class Defect:
 
 
 class DefectList:
-    """Takes the bands of a frame from top to bottom; holds what was found and one row of labels."""
+    """Takes the changed pixels of a frame band by band; holds what was found and the lowest row of pixels."""
 
-    def __init__(self, width: int) -> None:
+    def __init__(self) -> None:
         self._found: list[tuple[tuple[int, int, int, int], int, float, int]] = []  # bbox, area, peak, filled px
         self._same: DisjointSet[int] = DisjointSet()
-        self._last_row = np.full(width, -1, np.intp)  # number in `_found` of each column's defect, or -1
+        self._lowest = np.empty((3, 0), np.int64)  # row, column, and number in `_found` of each pixel
 
-    def add(self, start: int, changed: Mask, density: Plane, filled: Mask) -> None:
-        """Add the band from row `start`: where it was changed, the dirt's density in D, and where it was filled.
+    def add(self, pixels: Pixels, density: npt.NDArray[np.float32], filled: npt.NDArray[np.bool_]) -> None:
+        """Add the pixels of a band below those before: with the dirt's density in D, and whether each was filled.
 
-        All (rows, columns); `filled` holds only where `changed` does.
+        Pixels come row after row.
         """
-        labels, count = ndimage.label(changed, TOUCHING)
-        first = len(self._found)
-        if count:
-            areas = np.bincount(labels.ravel(), minlength=count + 1)[1:]
-            highest = peaks(density, labels, count)
-            fills = np.bincount(labels[filled], minlength=count + 1)[1:]
-            boxes = ndimage.find_objects(labels)
-            for (rows, columns), area, peak, fill in zip(boxes, areas, highest, fills, strict=True):
-                bbox = (start + rows.start, columns.start, start + rows.stop, columns.stop)
-                self._same.add(len(self._found))
-                self._found.append((bbox, int(area), float(peak), int(fill)))
-        upmost, lowest = (np.where(row > 0, row + first - 1, -1).astype(np.intp) for row in (labels[0], labels[-1]))
-        above = np.pad(self._last_row, 1, constant_values=-1)
-        for shift in range(3):  # the neighbours above: left, straight, right
-            over = above[shift : shift + changed.shape[1]]
-            touching = (over >= 0) & (upmost >= 0)
-            for old, new in set(zip(over[touching].tolist(), upmost[touching].tolist(), strict=True)):
-                self._same.merge(old, new)
-        self._last_row = lowest
+        if not pixels.size:
+            return
+        before, first = self._lowest, len(self._found)
+        labels, count = connected(np.concatenate([before[:2], pixels], axis=1))
+        above, labels = labels[: before.shape[1]], labels[before.shape[1] :]
+        boxes, areas, highest, fills = _measure(labels, count, pixels, density, filled)
+        new = np.flatnonzero(areas)
+        numbers = np.full(count, -1, np.int64)
+        numbers[new] = first + np.arange(len(new))
+        for number, label in enumerate(new.tolist(), start=first):
+            top, left, bottom, right = boxes[label].tolist()
+            self._same.add(number)
+            found = (top, left, bottom, right), int(areas[label]), float(highest[label]), int(fills[label])
+            self._found.append(found)
+        for label, number in set(zip(above.tolist(), before[2].tolist(), strict=True)):
+            if numbers[label] >= 0:
+                self._same.merge(number, int(numbers[label]))
+        lowest = pixels[0] == pixels[0, -1]
+        self._lowest = np.concatenate([pixels[:, lowest], numbers[labels[lowest]][None]])
 
     def finish(self) -> tuple[Defect, ...]:
         """All defects, from top to bottom and left to right."""
@@ -75,3 +73,22 @@ class DefectList:
             bbox = (min(tops), min(lefts), max(bottoms), max(rights))
             defects.append(Defect(bbox, area, round(max(peaks), 4), repair))
         return tuple(sorted(defects, key=lambda defect: defect.bbox))
+
+
+@kernel
+def _measure(
+    labels: Labels, count: int, pixels: Pixels, density: npt.NDArray[np.float32], filled: npt.NDArray[np.bool_]
+) -> tuple[npt.NDArray[np.int64], Labels, npt.NDArray[np.float32], Labels]:
+    """Bounding box (count, 4), area, peak density and filled pixels of each spot; the area may be 0."""
+    boxes, areas, fills = np.zeros((count, 4), np.int64), np.zeros(count, np.int64), np.zeros(count, np.int64)
+    peaks = np.full(count, -np.inf, np.float32)
+    for i in range(len(labels)):
+        spot, row, column = labels[i], pixels[0, i], pixels[1, i]
+        top, left, bottom, right = boxes[spot]
+        if areas[spot] == 0:
+            top, left = row, column
+        boxes[spot] = min(top, row), min(left, column), max(bottom, row + 1), max(right, column + 1)
+        areas[spot] += 1
+        fills[spot] += filled[i]
+        peaks[spot] = max(peaks[spot], density[i])
+    return boxes, areas, peaks, fills

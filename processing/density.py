@@ -72,7 +72,18 @@ def density_table(tone: Tone, maximum: int) -> npt.NDArray[np.float32]:
     return table
 
 
-def to_values(density: npt.NDArray[np.float32], tone: Tone, maximum: int) -> npt.NDArray[np.float64]:
-    """Density (any shape, in D) -> stored values 0..`maximum`, rounded to whole steps, clipped, as float64."""
-    linear = 10.0 ** (-tone.sign * density.astype(np.float64))
-    return np.rint(stored(linear, tone) * maximum)
+@lru_cache(maxsize=8)
+def value_edges(tone: Tone, maximum: int) -> npt.NDArray[np.float64]:
+    """Common logarithm of the light where two stored values meet, for the values below `maximum`, read-only.
+
+    A density is stored as the number of edges that its light lies above.
+    """
+    between = light((np.arange(maximum) + 0.5) / maximum, tone)
+    edges = np.log10(np.maximum(between, np.finfo(np.float64).tiny))
+    edges.setflags(write=False)
+    return edges
+
+
+def to_values(density: npt.NDArray[np.float32], tone: Tone, maximum: int) -> npt.NDArray[np.intp]:
+    """Density (any shape, in D) -> stored values 0..`maximum`, the nearest, clipped."""
+    return np.searchsorted(value_edges(tone, maximum), -tone.sign * density.astype(np.float64), side="right")

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage
 
 from .cells import CELL_PX, Patch
 from .kernel import kernel
+from .spots import TOUCHING
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,6 +47,23 @@ class MapWindow:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Group:
+    """Dirty cells that touch: `cells` is the part of a map's index around them, with -1 for all others.
+
+    It begins at `corner` (row, column) of the patch, in px.
+    """
+
+    cells: npt.NDArray[np.int32]
+    corner: tuple[int, int]
+
+    @property
+    def box(self) -> tuple[int, int, tuple[int, int]]:
+        """Top, left and shape of what the cells cover, in px of the patch."""
+        rows, columns = self.cells.shape
+        return *self.corner, (rows * CELL_PX, columns * CELL_PX)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class GlassMap:
     """The dirt on a patch of glass, in a file.
 
@@ -68,25 +87,39 @@ class GlassMap:
             _read(file.fileno(), cells, 0, path)
         return GlassMap(path, patch, cells, dirty_px, wobble)
 
-    def window(self, top: int, left: int, shape: tuple[int, int]) -> MapWindow | None:
+    def groups(self, top: int, left: int, shape: tuple[int, int]) -> list[Group]:
+        """The groups that the dirty cells make up which lie, at least partly, in a rectangle of the patch.
+
+        Each two are at least a clean cell apart there.
+        """
+        index, corner = _part(self.cells, (0, 0), top, left, shape)
+        labels, _ = ndimage.label(index != _CLEAN, TOUCHING)
+        return [
+            Group(
+                np.where(labels[box] == number, index[box], np.int32(_CLEAN)),
+                (corner[0] + box[0].start * CELL_PX, corner[1] + box[1].start * CELL_PX),
+            )
+            for number, box in enumerate(ndimage.find_objects(labels), start=1)
+        ]
+
+    def window(self, top: int, left: int, shape: tuple[int, int], group: Group | None = None) -> MapWindow | None:
         """The dirt in the rectangle of `shape` (rows, columns) at `top`, `left` of the patch; None if it is clean.
 
-        Beyond the patch it is clean. Raises OSError where the file ends too early.
+        Of a `group` alone, if one is given. Beyond the patch it is clean. Raises OSError where the file ends too early.
         """
-        first = max(top, 0) // CELL_PX, max(left, 0) // CELL_PX
-        stop = (-(-max(begin + length, 0) // CELL_PX) for begin, length in zip((top, left), shape, strict=True))
-        index = self.cells[tuple(slice(low, high) for low, high in zip(first, stop, strict=True))]
+        whole = Group(self.cells, (0, 0)) if group is None else group
+        index, corner = _part(whole.cells, whole.corner, top, left, shape)
         places = np.argwhere(index != _CLEAN)
         if not len(places):
             return None
-        corners = (places + first) * CELL_PX - (top, left)
+        corners = places * CELL_PX + np.subtract(corner, (top, left))
         planes = {name: np.zeros(shape, kind) for name, kind in _PLANES.items()}
-        held = self._cells(index[tuple(places.T)])
+        held = self._held(index[tuple(places.T)])
         for name, plane in planes.items():
             _paste(held[name], corners, plane)
         return MapWindow(**planes)
 
-    def _cells(self, numbers: npt.NDArray[np.int32]) -> Cells:
+    def _held(self, numbers: npt.NDArray[np.int32]) -> Cells:
         """The cells of these numbers, in their order; such as follow each other in the file are read at once."""
         found = np.empty(len(numbers), _CELL)
         begins = [0, *(np.flatnonzero(np.diff(numbers) != 1) + 1).tolist(), len(numbers)]
@@ -168,6 +201,18 @@ def _steps(plane: Plane, fits: np.iinfo[Any]) -> Plane:
 
 def _grid(patch: Patch) -> tuple[int, int]:
     return -(-patch.height // CELL_PX), -(-patch.width // CELL_PX)
+
+
+def _part(
+    cells: npt.NDArray[np.int32], corner: tuple[int, int], top: int, left: int, shape: tuple[int, int]
+) -> tuple[npt.NDArray[np.int32], tuple[int, int]]:
+    """Those of `cells`, which begin at `corner`, that meet a rectangle, and where they begin."""
+    ends = zip((top, left), shape, corner, strict=True)
+    rows, columns = (
+        slice(max(low - begin, 0) // CELL_PX, -(-max(low + length - begin, 0) // CELL_PX))
+        for low, length, begin in ends
+    )
+    return cells[rows, columns], (corner[0] + rows.start * CELL_PX, corner[1] + columns.start * CELL_PX)
 
 
 def _read(file: int, values: npt.NDArray[Any], position: int, path: Path) -> None:

@@ -111,12 +111,18 @@ def turned_box(
     return low, first, (high - low + 1, last - first + 1)
 
 
+def turned_back_box(
+    orientation: int, top: int, left: int, shape: tuple[int, int], height: int, width: int
+) -> tuple[int, int, tuple[int, int]]:
+    """The rectangle of a frame of this size of which `turned_box` makes this one."""
+    return turned_box(_inverse(orientation), top, left, shape, *upright_size(orientation, height, width))
+
+
 def turned_window(
     plane: PlaneFile, orientation: int, top: int, left: int, shape: tuple[int, int], outside: int
 ) -> npt.NDArray[Any]:
     """What ``turned(plane, orientation)`` has in a window, as `PlaneFile.window` gives it."""
-    size = upright_size(orientation, plane.height, plane.width)
-    window = plane.window(*turned_box(_inverse(orientation), top, left, shape, *size), outside)
+    window = plane.window(*turned_back_box(orientation, top, left, shape, plane.height, plane.width), outside)
     return turned(window, orientation)
 
 

@@ -1,4 +1,4 @@
-"""PNG: what the headers say, and the same file with its picture compressed anew.
+"""PNG: what the headers say, and the same file with its picture compressed anew; and masks.
 
 All chunks are copied as they stand, except the picture data (IDAT) and Apple's index of it. The picture is
 filtered and compressed in blocks of a fixed size that do not depend on each other, so that they can be worked
@@ -24,6 +24,8 @@ from .image import Band, DamagedImage, ImageInfo, UnsupportedImage, even_heights
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable
     from pathlib import Path
+    from types import TracebackType
+    from typing import Self
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
@@ -31,6 +33,8 @@ BLOCK_BYTES = 256 << 10
 """Bytes of picture that are filtered and compressed as one: little enough to stay in the cache meanwhile."""
 
 DEFLATE_LEVEL = 6
+
+_MASK_LEVEL = 1
 
 _SAMPLES = {0: 1, 2: 3, 4: 2, 6: 4}  # by colour type
 _COLOUR_TYPES = {1: 0, 3: 2}  # by samples
@@ -99,6 +103,47 @@ def create(destination: Path, info: ImageInfo, bands: Iterable[Band], threads: i
         _write_chunk(target, b"IHDR", header)
         _write_picture(target, info, bands, threads)
         _write_chunk(target, b"IEND", b"")
+
+
+class MaskWriter:
+    """Writes a new 8-bit grey PNG of next to nothing but zeros, as its rows come."""
+
+    def __init__(self, destination: Path, height: int, width: int) -> None:
+        self._target = destination.open("wb")
+        self._height, self._width, self._written = height, width, 0
+        self._stream = zlib.compressobj(_MASK_LEVEL)
+        self._packed = bytearray()
+        self._target.write(SIGNATURE)
+        _write_chunk(self._target, b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._target.close()
+
+    def write(self, rows: npt.NDArray[np.uint8]) -> None:
+        """Write the next rows, (n, width). Raises ValueError where they do not fit, OSError where the disk is full."""
+        if rows.shape[1] != self._width or self._written + len(rows) > self._height:
+            raise ValueError(f"{rows.shape} after row {self._written} of a mask of {self._height} x {self._width}")
+        # Filters would make more of what is not 0.
+        unfiltered = np.zeros((len(rows), 1 + self._width), np.uint8)
+        unfiltered[:, 1:] = rows
+        self._packed += self._stream.compress(unfiltered.data)
+        self._written += len(rows)
+        while len(self._packed) > BLOCK_BYTES:
+            _write_chunk(self._target, b"IDAT", bytes(self._packed[:BLOCK_BYTES]))
+            del self._packed[:BLOCK_BYTES]
+
+    def finish(self) -> None:
+        """Write what is left, once all rows are written (ValueError). Raises OSError where the disk is full."""
+        if self._written != self._height:
+            raise ValueError(f"a mask ends at row {self._written} of {self._height}")
+        _write_chunk(self._target, b"IDAT", bytes(self._packed) + self._stream.flush())
+        _write_chunk(self._target, b"IEND", b"")
+        self._target.flush()
 
 
 def _header(path: Path, data: bytes) -> ImageInfo:

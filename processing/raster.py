@@ -36,7 +36,7 @@ from .image import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
     from pathlib import Path
 
     from .arrays import Scan
@@ -107,13 +107,16 @@ def rewrite(info: ImageInfo, destination: Path, bands: Iterable[Band], threads: 
     _FORMATS[info.format].rewrite(info, destination, bands, threads)
 
 
-def write_mask(destination: Path, height: int, width: int, bands: Iterable[npt.NDArray[np.uint8]]) -> None:
-    """Write an 8-bit grey PNG from consecutive (n, width) bands of any height.
+@contextmanager
+def write_mask(destination: Path, height: int, width: int) -> Iterator[Callable[[npt.NDArray[np.uint8]], None]]:
+    """Write an 8-bit grey PNG, of which the block calls what it is given with consecutive (n, width) bands.
 
-    Raises ValueError where they do not make up `height` rows.
+    Raises ValueError where they do not make up `height` rows; `destination` is then unfinished, as it is where the
+    block fails, and for the caller to remove.
     """
-    info = ImageInfo(destination, "png", height, width, 1, 1, np.dtype(np.uint8))
-    png.create(destination, info, _numbered(bands))
+    with png.MaskWriter(destination, height, width) as mask:
+        yield mask.write
+        mask.finish()
 
 
 def write_png(destination: Path, image: npt.NDArray[np.uint8]) -> None:

@@ -8,11 +8,19 @@ import numpy as np
 import numpy.typing as npt
 from scipy import ndimage
 
+from .kernel import kernel
+
 if TYPE_CHECKING:
     from .arrays import Mask, Plane
 
 TOUCHING = np.ones((3, 3), np.bool_)
 """Pixels of a spot touch along an edge or at a corner."""
+
+Pixels = npt.NDArray[np.int64]
+"""(2, pixels): their rows and columns."""
+
+Labels = npt.NDArray[np.int64]
+"""(pixels): the number of each one's spot."""
 
 
 def peaks(values: Plane, labels: npt.NDArray[np.integer], count: int) -> npt.NDArray[np.float32]:
@@ -41,3 +49,43 @@ def widened(mask: Mask, px: int) -> Mask:
     if not mask.any():
         return mask.copy()
     return np.asarray(ndimage.distance_transform_cdt(~mask, "taxicab") <= px)
+
+
+@kernel
+def connected(pixels: Pixels) -> tuple[Labels, int]:
+    """The connected spots that pixels make up: each pixel's number, from 0, and how many spots there are.
+
+    Pixels come row after row, and those of a row from left to right.
+    """
+    rows, columns = pixels
+    count = len(rows)
+    first = np.arange(count)  # an earlier pixel of the same spot, or itself
+    above = spots = 0
+    for i in range(count):
+        while rows[above] < rows[i] - 1 or (rows[above] == rows[i] - 1 and columns[above] < columns[i] - 1):
+            above += 1
+        beside = above
+        while rows[beside] == rows[i] - 1 and columns[beside] <= columns[i] + 1:
+            _join(first, beside, i)
+            beside += 1
+        if i > 0 and rows[i - 1] == rows[i] and columns[i - 1] == columns[i] - 1:
+            _join(first, i - 1, i)
+    labels = np.empty(count, np.int64)
+    for i in range(count):
+        if first[i] == i:
+            labels[i] = spots
+            spots += 1
+        else:
+            labels[i] = labels[first[i]]
+    return labels, spots
+
+
+@kernel
+def _join(first: Labels, one: int, other: int) -> None:
+    while first[one] != one:
+        first[one] = first[first[one]]
+        one = first[one]
+    while first[other] != other:
+        first[other] = first[first[other]]
+        other = first[other]
+    first[max(one, other)] = min(one, other)

@@ -12,9 +12,11 @@ masks = st.tuples(st.integers(1, 25), st.integers(1, 20)).flatmap(lambda shape: 
 
 
 def in_bands(changed: np.ndarray, density: np.ndarray, filled: np.ndarray, cuts: list[int]) -> tuple[Defect, ...]:
-    defects = DefectList(changed.shape[1])
+    defects = DefectList()
     for start, stop in zip([0, *cuts], [*cuts, len(changed)], strict=True):
-        defects.add(start, changed[start:stop], density[start:stop], filled[start:stop])
+        here = changed[start:stop]
+        pixels = np.array(np.nonzero(here)) + np.array([[start], [0]])
+        defects.add(pixels, density[start:stop][here], filled[start:stop][here])
     return defects.finish()
 
 
@@ -59,4 +61,4 @@ def test_two_that_meet_far_below_are_one() -> None:
 def test_nothing_is_nothing() -> None:
     empty = np.zeros((3, 4), np.bool_)
     assert in_bands(empty, empty.astype(np.float32), empty, [1]) == ()
-    assert DefectList(4).finish() == ()
+    assert DefectList().finish() == ()

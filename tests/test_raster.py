@@ -143,12 +143,32 @@ def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path) -> None:
 def test_a_mask_is_written_band_by_band(tmp_path: Path) -> None:
     mask = (np.random.default_rng(1).random((100, 70)) < 0.1).astype(np.uint8) * 255
     path = tmp_path / "mask.png"
-    write_mask(path, 100, 70, (mask[start : start + 9] for start in range(0, 100, 9)))
+    with write_mask(path, 100, 70) as write:
+        for start in range(0, 100, 9):
+            write(mask[start : start + 9])
     with Image.open(path) as image:
         assert image.mode == "L"
         np.testing.assert_array_equal(np.asarray(image), mask)
-    with pytest.raises(ValueError, match="row 90 of 100"):
-        write_mask(path, 100, 70, [mask[:90]])
+    with pytest.raises(ValueError, match="row 90 of 100"), write_mask(path, 100, 70) as write:
+        write(mask[:90])
+    for misfit in (mask[:, :69], np.zeros((101, 70), np.uint8)):
+        with pytest.raises(ValueError, match="after row 0 of a mask of 100 x 70"), write_mask(path, 100, 70) as write:
+            write(misfit)
+
+
+def test_how_a_mask_comes_makes_no_difference_to_its_file(tmp_path: Path) -> None:
+    """Of noise, so that it is of several chunks."""
+    mask = np.random.default_rng(1).integers(0, 256, (1000, 700)).astype(np.uint8)
+    files = []
+    for rows in (1, 17, 1000):
+        path = tmp_path / str(rows)
+        with write_mask(path, *mask.shape) as write:
+            for start in range(0, len(mask), rows):
+                write(mask[start : start + rows])
+        files.append(path.read_bytes())
+    assert files[0] == files[1] == files[2]
+    with Image.open(path) as image:
+        np.testing.assert_array_equal(np.asarray(image), mask)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (30, 40), (30, 40, 3)])
