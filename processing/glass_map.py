@@ -93,13 +93,14 @@ class GlassMap:
         Each two are at least a clean cell apart there.
         """
         index, corner = _part(self.cells, (0, 0), top, left, shape)
-        labels, _ = ndimage.label(index != _CLEAN, TOUCHING)
+        labels, count = ndimage.label(index != _CLEAN, TOUCHING)
+        boxes = ndimage.find_objects(labels) if count else []
         return [
             Group(
                 np.where(labels[box] == number, index[box], np.int32(_CLEAN)),
                 (corner[0] + box[0].start * CELL_PX, corner[1] + box[1].start * CELL_PX),
             )
-            for number, box in enumerate(ndimage.find_objects(labels), start=1)
+            for number, box in enumerate(boxes, start=1)
         ]
 
     def window(self, top: int, left: int, shape: tuple[int, int], group: Group | None = None) -> MapWindow | None:

@@ -1,12 +1,12 @@
 """Spots: the same as scipy.ndimage says of them."""
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
-from dustwatch.processing.spots import TOUCHING, peaks, widened, without_holes
+from dustwatch.processing.spots import TOUCHING, connected, peaks, widened, without_holes
 
 masks = st.tuples(st.integers(1, 20), st.integers(1, 20)).flatmap(lambda shape: arrays(np.bool_, shape))
 
@@ -36,3 +36,13 @@ def test_a_mask_is_widened_step_by_step(mask: np.ndarray, px: int) -> None:
 def test_by_nothing_nothing_is_widened() -> None:
     mask = np.eye(4, dtype=np.bool_)
     np.testing.assert_array_equal(widened(mask, 0), mask)
+
+
+@settings(deadline=None)
+@given(mask=masks, share=st.sampled_from([0.3, 0.5, 1.0]))
+def test_pixels_that_touch_are_connected(mask: np.ndarray, share: float) -> None:
+    mask &= np.random.default_rng(1).random(mask.shape) < share
+    labels, count = ndimage.label(mask, TOUCHING)
+    found, spots = connected(np.array(np.nonzero(mask)))
+    assert spots == count
+    np.testing.assert_array_equal(found + 1, labels[mask])
