@@ -59,6 +59,8 @@ class Drift:
 
     def at(self, places: npt.NDArray[np.floating | np.integer]) -> npt.NDArray[np.float64]:
         """The drift (n, 2) at these rows of the glass, or columns."""
+        if not np.any(self.coefficients):
+            return np.zeros((len(places), 2))
         return self._spline(np.array(self.coefficients), places)
 
     def basis(self, places: npt.NDArray[np.floating | np.integer]) -> npt.NDArray[np.float64]:

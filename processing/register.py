@@ -32,8 +32,6 @@ MARGIN_PX = _SAMPLES - 1
 Shifts = npt.NDArray[np.float64]
 """(n, 2): by how many rows and columns each row is shifted, or each column."""
 
-Weights = npt.NDArray[np.float32]
-
 Places = npt.NDArray[np.intp]
 """(pixels): rows, or columns."""
 
@@ -49,31 +47,38 @@ def split(shifts: Shifts) -> tuple[tuple[int, int], Shifts, tuple[int, int]]:
     return (down, right), beyond, (more_down, more_right)
 
 
-def lanczos(fraction: npt.ArrayLike) -> Weights:
-    """Weights (..., 8) for each `fraction` (0..1) that interpolate there between the fourth and the fifth sample.
+_FINE = 1024
 
-    Lanczos' kernel with three lobes, so the outermost are 0; normalised to keep a constant.
-    """
-    distance = _distance(fraction)
-    return _normalised(np.sinc(distance) * np.sinc(distance / 3) * (np.abs(distance) < 3))
+Weights = npt.NDArray[np.float32]
+"""(n, 8): weights of the samples around a place."""
 
 
-def gaussian(fraction: npt.ArrayLike) -> Weights:
-    """The same that smooth there, by a Gaussian with a standard deviation of 1 px."""
-    return _normalised(np.exp(-0.5 * _distance(fraction) ** 2))
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """How a value between samples is made from eight of them: by `table`, for every 1024th of the way to the next."""
+
+    table: Weights
+
+    @staticmethod
+    def by(kernel: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.float64]]) -> Filter:
+        """Weigh samples by a function of their distance in px, and so that a constant is kept."""
+        distance = np.arange(_SAMPLES) - BEFORE_PX - np.arange(_FINE + 1)[:, None] / _FINE
+        weights = kernel(distance)
+        return Filter((weights / weights.sum(axis=1, keepdims=True)).astype(np.float32))
+
+    def weights(self, fractions: npt.NDArray[np.float64]) -> Weights:
+        """The weights for each fraction (n), 0..1, of the way from the fourth sample to the fifth."""
+        return self.table[np.rint(fractions * _FINE).astype(np.intp)]
 
 
-def _distance(fraction: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    return np.arange(_SAMPLES) - BEFORE_PX - np.asarray(fraction, np.float64)[..., None]
+LANCZOS = Filter.by(lambda px: np.sinc(px) * np.sinc(px / 3) * (np.abs(px) < 3))
+"""Lanczos' kernel with three lobes, so that the outermost samples have no weight."""
+
+GAUSSIAN = Filter.by(lambda px: np.exp(-0.5 * px**2))
+"""Smooths as well, by a Gaussian with a standard deviation of 1 px."""
 
 
-def _normalised(weights: npt.NDArray[np.float64]) -> Weights:
-    return (weights / weights.sum(axis=-1, keepdims=True)).astype(np.float32)
-
-
-def resample(
-    plane: Plane, beyond: Shifts, axis: int = 0, weights: Callable[[npt.ArrayLike], Weights] = lanczos
-) -> Plane:
+def resample(plane: Plane, beyond: Shifts, axis: int = 0, by: Filter = LANCZOS) -> Plane:
     """Interpolate `plane` at (row + `beyond`[row, 0], column + `beyond`[row, 1]); with `axis` 1 by column.
 
     `beyond` is 0 or more, for each row (column) of the result. `plane` is as `split` says larger than the result: if
@@ -82,10 +87,10 @@ def resample(
     """
     require_plane(plane, "plane")
     if axis == 1:
-        return np.ascontiguousarray(resample(np.ascontiguousarray(plane.T), beyond[:, ::-1], weights=weights).T)
+        return np.ascontiguousarray(resample(np.ascontiguousarray(plane.T), beyond[:, ::-1], by=by).T)
     whole = beyond.astype(np.int64)
     out = np.empty((len(beyond), plane.shape[1] - MARGIN_PX - int(whole[:, 1].max())), np.float32)
-    down, right = weights((beyond - whole).T)
+    down, right = (by.weights(fractions) for fractions in (beyond - whole).T)
     _resample(plane, whole, down, right, out)
     return out
 
@@ -134,7 +139,7 @@ class Laid:
         """
         clipped = np.empty(self.codes.shape, np.float32)
         _clip(self.codes, DECODED, limits, clipped)
-        return resample(clipped, self.beyond, self.axis, gaussian)
+        return resample(clipped, self.beyond, self.axis, GAUSSIAN)
 
     def pixels(self, rows: Places, columns: Places) -> tuple[Places, Places]:
         """The nearest pixels of the codes to these of the window, rows and columns."""
@@ -149,7 +154,7 @@ class Laid:
             codes, beyond, rows, columns = np.ascontiguousarray(codes.T), beyond[:, ::-1], columns, rows
         whole = beyond.astype(np.int64)
         values, seen = np.empty(len(rows), np.float32), np.empty(len(rows), np.bool_)
-        down, right = lanczos((beyond - whole).T)
+        down, right = (LANCZOS.weights(fractions) for fractions in (beyond - whole).T)
         _at(codes, DECODED, whole, down, right, rows, columns, values, seen)
         return values, seen
 
