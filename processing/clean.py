@@ -24,8 +24,8 @@ from .placement import turned_back, turned_back_box, turned_box
 from .raster import open_rows, rewrite, write_mask
 from .register import BEFORE_PX, MARGIN_PX, resample, split
 from .spots import Pixels, connected
-from .strips import Span, Tile, bands, spans
-from .texture import Moduli, Texture, reach_px
+from .strips import Span, Tile, bands
+from .texture import SQUARE_PX, Moduli, reach_px
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,20 +38,14 @@ if TYPE_CHECKING:
     from .planes import PlaneFile
     from .residual import ResidualParams
 
-_BAND_BYTES = 48 << 20
-_FLIGHT_BYTES = 112 << 20
+_BAND_BYTES = 64 << 20
+_FLIGHT_BYTES = 128 << 20
 _ROWS_MULTIPLE = 32
 
 _TILE_PX = 512
-"""The widest piece of a picture that is looked at as a plane, and what a pixel of it takes in memory."""
 
-_PIXEL_BYTES = 40
-
-_WITHIN_PX = 16
-_RIM_PX = 4
-"""How far beyond its cells dirt may be seen, and what lies beside it."""
-
-_NOTHING = np.empty((2, 0), np.int64)
+_PIXEL_BYTES = 6
+"""What a pixel of a band takes in memory beside its samples."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,49 +88,26 @@ class CleanReport:
 
 
 @dataclass(frozen=True, slots=True)
-class _Piece:
-    """Dirt in a tile of the frame: the dirty `pixels` of the tile with its halo, and their density and doubt in D."""
+class _Dirty:
+    """Dirty pixels of a frame, row after row, and their dirt's density and doubt in D."""
 
-    tile: Tile
     pixels: Pixels
     density: Values
     doubt: Values
 
-    @property
-    def places(self) -> Pixels:
-        """The pixels in the frame."""
-        return self.pixels + np.array([[self.tile.rows.low], [self.tile.columns.low]])
-
-    @property
-    def in_columns(self) -> npt.NDArray[np.bool_]:
-        """Which pixels are in the tile's own columns, be it in its halo above or below."""
-        inner = self.tile.columns.inner
-        return (self.pixels[1] >= inner.start) & (self.pixels[1] < inner.stop)
-
-    @property
-    def inside(self) -> npt.NDArray[np.bool_]:
-        """Which pixels are the tile's own."""
-        inner = self.tile.rows.inner
-        return self.in_columns & (self.pixels[0] >= inner.start) & (self.pixels[0] < inner.stop)
-
-
-@dataclass(frozen=True, slots=True)
-class _Changed:
-    """Pixels of the frame that were changed: their `values` now, the dirt's density in D, and which were filled."""
-
-    pixels: Pixels
-    values: npt.NDArray[np.integer]
-    density: Values
-    filled: npt.NDArray[np.bool_]
+    def where(self, which: npt.NDArray[np.bool_] | npt.NDArray[np.intp]) -> _Dirty:
+        """Some of them, in this order."""
+        return _Dirty(self.pixels[:, which], self.density[which], self.doubt[which])
 
 
 @dataclass(frozen=True, slots=True)
 class _Repaired:
-    """Rows of the frame, repaired, and what was changed in them, row after row."""
+    """Rows of a frame, from `start` on, repaired: `changed` where their dirt has been, which was `filled` in places."""
 
     start: int
     rows: Scan
-    changed: _Changed
+    changed: _Dirty
+    filled: npt.NDArray[np.bool_]
 
 
 def clean(
@@ -156,22 +127,21 @@ def clean(
     ImageError where the file does not decode or cannot be rewritten, OSError where the disk is full.
     """
     residual = residual.on(info.height, info.width)
-    halo = reach_px(residual) + _WITHIN_PX
-    # The rows, their codes and the mask; and the widest piece.
-    row_bytes = info.row_bytes + 2 * info.width + _PIXEL_BYTES * (min(info.width, _TILE_PX + 2 * halo))
+    halo = reach_px(residual) + SQUARE_PX
+    row_bytes = info.row_bytes + _PIXEL_BYTES * info.width
     plan = bands(info.height, row_bytes, budget_bytes=_BAND_BYTES, halo=halo, multiple=_ROWS_MULTIPLE)
     band_bytes = max(_BAND_BYTES, (2 * halo + _ROWS_MULTIPLE) * row_bytes)
     defects = DefectList()
 
     def work(job: tuple[Span, Scan]) -> _Repaired:
-        return _repair_band(*job, info, dirt, tone, residual, params, halo)
+        return _repair_band(*job, info, dirt, tone, residual, params)
 
     def repaired(write: Callable[[npt.NDArray[np.uint8]], None]) -> Iterator[Band]:
         with open_rows(info, threads) as rows:
             jobs = ((span, rows.read(span.low, span.high)) for span in plan)
             for band in in_order(threads, band_bytes, work, jobs, flight_bytes=_FLIGHT_BYTES):
                 changed, count = band.changed, len(band.rows)
-                defects.add(changed.pixels, changed.density, changed.filled)
+                defects.add(changed.pixels, changed.density, band.filled)
                 rows_of, columns_of = changed.pixels[0] - band.start, changed.pixels[1]
                 mask = np.zeros((count, info.width), np.uint8)
                 mask[rows_of, columns_of] = 255
@@ -209,40 +179,41 @@ def dirt_in_frame(dirt: FrameDirt, tile: Tile, group: Group | None = None) -> tu
     return density, np.maximum(doubt, step)
 
 
-def _groups_in_frame(dirt: FrameDirt, rows: Span) -> Iterator[tuple[Group, Span, Span]]:
-    """The groups of the map's dirty cells that lie in some rows of the frame, halo included.
-
-    With each come the rows and the columns that it covers there, and all that its dirt depends on.
-    """
+def _groups_in_frame(dirt: FrameDirt, rows: Span) -> Iterator[tuple[Group, Tile]]:
+    """The groups of the map's dirty cells that lie in some rows of the frame, halo included, in tiles without halo."""
     orientation, size = dirt.placement.orientation, (dirt.codes.height, dirt.codes.width)
     top, left, shape = turned_box(orientation, rows.low, 0, (rows.high - rows.low, size[1]), *size)
     offset, axis = dirt.placement.upright(*size), dirt.drift.axis
     places = np.arange(shape[axis]) + ((top, left)[axis] - offset[axis])
     shifts = -np.add(offset, dirt.glass.patch.corner) - dirt.drift.at(places)
-    least, most = np.floor(shifts.min(axis=0)) - _RIM_PX, np.ceil(shifts.max(axis=0)) + _RIM_PX
+    least, most = np.floor(shifts.min(axis=0)) - MARGIN_PX, np.ceil(shifts.max(axis=0)) + MARGIN_PX
     (up, before), (down, after) = least.astype(int).tolist(), most.astype(int).tolist()
     around = (shape[0] + down - up, shape[1] + after - before)
     for group in dirt.glass.groups(top + up, left + before, around):
         first, begin, (height, width) = group.box
         covered = first - down, begin - after, (height + down - up, width + after - before)
         low, start, (height, width) = turned_back_box(orientation, *covered, *size)
-        edges = (min(max(edge, rows.low), rows.high) for edge in (low, low + height))
-        sides = (min(max(side, 0), size[1]) for side in (start, start + width))
-        (low, high), (start, stop) = edges, sides
-        if low < high and start < stop:
-            inner = (min(max(edge, low), high) for edge in (rows.start, rows.stop))
-            yield group, Span(*inner, low, high), Span(start, stop, start, stop)
+        low, high = (min(max(edge, rows.low), rows.high) for edge in (low, low + height))
+        start, stop = (min(max(side, 0), size[1]) for side in (start, start + width))
+        for above in range(low, high, _TILE_PX):
+            for beside in range(start, stop, _TILE_PX):
+                edge, side = min(above + _TILE_PX, high), min(beside + _TILE_PX, stop)
+                yield group, Tile(Span(above, edge, above, edge), Span(beside, side, beside, side))
 
 
-def _pieces(dirt: FrameDirt, span: Span, halo: int, min_density_d: float) -> Iterator[_Piece]:
-    """The dirt in rows of the frame, halo included."""
-    for group, rows, columns in _groups_in_frame(dirt, span):
-        for part in spans(columns.stop - columns.start, _TILE_PX, halo):
-            own = Span(*(columns.start + place for place in (part.start, part.stop, part.low, part.high)))
-            here = dirt_in_frame(dirt, Tile(rows, own), group)
-            if here is not None:
-                dirty = np.nonzero(np.abs(here[0]) >= min_density_d)
-                yield _Piece(Tile(rows, own), np.array(dirty), here[0][dirty], here[1][dirty])
+def _dirty_in_frame(dirt: FrameDirt, rows: Span, min_density_d: float) -> _Dirty:
+    """The pixels in some rows of the frame, halo included, on which dirt of some density lies."""
+    found = [_Dirty(np.empty((2, 0), np.int64), np.empty(0, np.float32), np.empty(0, np.float32))]
+    for group, box in _groups_in_frame(dirt, rows):
+        here = dirt_in_frame(dirt, box, group)
+        if here is not None:
+            where = np.nonzero(np.abs(here[0]) >= min_density_d)
+            corner = np.array([[box.rows.low], [box.columns.low]])
+            found.append(_Dirty(np.array(where) + corner, here[0][where], here[1][where]))
+    pixels = np.concatenate([one.pixels for one in found], axis=1)
+    density, doubt = (np.concatenate([getattr(one, name) for one in found]) for name in ("density", "doubt"))
+    order = np.argsort(pixels[0] * dirt.codes.width + pixels[1], kind="stable")
+    return _Dirty(pixels, density, doubt).where(order)
 
 
 def _repair_band(
@@ -253,54 +224,38 @@ def _repair_band(
     tone: Tone,
     residual: ResidualParams,
     params: RepairParams,
-    halo: int,
 ) -> _Repaired:
     """Repair the rows of `span`; `rows` holds them with their halo."""
-    out = rows[span.inner]
-    pieces = list(_pieces(dirt, span, halo, params.min_density_d))
+    seen = _dirty_in_frame(dirt, span, params.min_density_d)
     codes = dirt.codes.read(span.low, span.high, 0, info.width)
-    dirty = np.concatenate([_NOTHING, *(piece.places[:, piece.in_columns] for piece in pieces)], axis=1)
-    texture = Moduli.of(codes).without(codes, dirty[0] - span.low, dirty[1]).texture(residual)
-    picture = rows[..., : info.colours]
-    changed = _in_order(
-        [_repair(piece, picture, span.low, texture, tone, params) for piece in pieces if piece.inside.any()], picture
-    )
-    # Not before the last piece: what lies beside it must still be seen as it was.
-    picture[changed.pixels[0] - span.low, changed.pixels[1]] = changed.values
-    return _Repaired(span.start, out, changed)
-
-
-def _repair(piece: _Piece, picture: Scan, top: int, texture: Texture, tone: Tone, params: RepairParams) -> _Changed:
-    """What is to be changed in a piece of a picture, which begins at row `top` of the frame, as `texture` does."""
-    rows, columns = piece.tile.rows, piece.tile.columns
-    scan = picture[rows.low - top : rows.high - top, columns.low : columns.high]
-    inside = piece.inside
-    spots, count = connected(piece.pixels)
+    texture = Moduli.of(codes).without(codes, seen.pixels[0] - span.low, seen.pixels[1]).texture(residual)
+    # What lies in the halo alone is for another band to fill.
+    spots, count = connected(seen.pixels)
     ours = np.zeros(count, np.bool_)
-    ours[spots[inside]] = True
-    within = ours[spots]
-    hole = np.zeros(scan.shape[:2], np.bool_)
-    hole[tuple(piece.pixels[:, within])] = True
+    ours[spots[_within(span, seen)]] = True
+    seen = seen.where(ours[spots])
+    picture = rows[..., : info.colours]
+    hole = np.zeros(picture.shape[:2], np.bool_)
+    hole[seen.pixels[0] - span.low, seen.pixels[1]] = True
     holes = Holes(hole)
-    film = density_table(tone, int(np.iinfo(scan.dtype).max))[scan[holes.edge]]
-    spanned = holes.span(film.T)[:, inside[within]]
-    values = scan[tuple(piece.pixels[:, inside])]
-    density, doubt = piece.density[inside], piece.doubt[inside]
-    places = piece.places[:, inside]
-    busy = texture.at(places[0] - top, places[1])
-    mended = mend(values, density, doubt, busy, spanned, tone, params.scanner_noise)
-    differs = mended.changed
-    filled = mended.share[differs] > FILLED_SHARE
-    return _Changed(places[:, differs], mended.values[differs], density[differs], filled)
-
-
-def _in_order(parts: list[_Changed], picture: Scan) -> _Changed:
-    """All changes to a picture, row after row."""
-    nothing = np.empty((0, picture.shape[2]), picture.dtype), np.empty(0, np.float32), np.empty(0, np.bool_)
-    parts = [_Changed(_NOTHING, *nothing), *parts]
-    pixels = np.concatenate([part.pixels for part in parts], axis=1)
-    order = np.argsort(pixels[0] * picture.shape[1] + pixels[1], kind="stable")
-    values, density, filled = (
-        np.concatenate([getattr(part, name) for part in parts])[order] for name in ("values", "density", "filled")
+    spanned = holes.span(density_table(tone, int(np.iinfo(rows.dtype).max))[picture[holes.edge]].T)
+    inside = _within(span, seen)
+    own = seen.where(inside)
+    places = own.pixels[0] - span.low, own.pixels[1]
+    mended = mend(
+        picture[places],
+        own.density,
+        own.doubt,
+        texture.at(*places),
+        spanned[:, inside],
+        tone,
+        params.scanner_noise,
     )
-    return _Changed(pixels[:, order], values, density, filled)
+    picture[places] = mended.values
+    filled = mended.share[mended.changed] > FILLED_SHARE
+    return _Repaired(span.start, rows[span.inner], own.where(mended.changed), filled)
+
+
+def _within(span: Span, dirty: _Dirty) -> npt.NDArray[np.bool_]:
+    """Which pixels lie in the rows of a span, not in its halo."""
+    return (dirty.pixels[0] >= span.start) & (dirty.pixels[0] < span.stop)
