@@ -1,7 +1,7 @@
 """Pass 2 over a file: the dirt of the map taken off the frame.
 
-But for one pass over the codes, which tells how busy the film is, all work is in proportion to the dirt: it is done
-group by group of the map's dirty cells. They are clean cells apart, so that none is seen by the fill of another.
+But for a pass over the codes, which tells how busy the film is, and the marks of holes, all work is in proportion to
+the dirt: of the map only dirty cells are read, resampled where they lie in the frame, and then it is lists of pixels.
 """
 
 from __future__ import annotations
@@ -13,25 +13,27 @@ import numpy as np
 import numpy.typing as npt
 from annotated_types import Interval
 
+from .cells import CELL_PX
 from .defects import FILLED_SHARE, Defect, DefectList
 from .density import Tone, density_table
 from .divide import mend
 from .drift import STEADY
 from .fill import Holes
-from .glass_map import DENSITY_STEP_D, GlassMap, Group
+from .glass_map import DENSITY_STEP_D, GlassMap
 from .image import Band, ImageInfo, in_order
-from .placement import turned_back, turned_back_box, turned_box
+from .kernel import kernel
+from .placement import turned_back_points, turned_box
 from .raster import open_rows, rewrite, write_mask
-from .register import BEFORE_PX, MARGIN_PX, resample, split
+from .register import BEFORE_PX, LANCZOS, MARGIN_PX
 from .spots import Pixels, connected
-from .strips import Span, Tile, bands
+from .strips import Span, bands
 from .texture import SQUARE_PX, Moduli, reach_px
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from .arrays import Plane, Scan
+    from .arrays import Scan
     from .divide import Values
     from .drift import Drift
     from .placement import Placement
@@ -41,8 +43,6 @@ if TYPE_CHECKING:
 _BAND_BYTES = 64 << 20
 _FLIGHT_BYTES = 128 << 20
 _ROWS_MULTIPLE = 32
-
-_TILE_PX = 512
 
 _PIXEL_BYTES = 6
 """What a pixel of a band takes in memory beside its samples."""
@@ -88,16 +88,16 @@ class CleanReport:
 
 
 @dataclass(frozen=True, slots=True)
-class _Dirty:
+class Dirty:
     """Dirty pixels of a frame, row after row, and their dirt's density and doubt in D."""
 
     pixels: Pixels
     density: Values
     doubt: Values
 
-    def where(self, which: npt.NDArray[np.bool_] | npt.NDArray[np.intp]) -> _Dirty:
+    def where(self, which: npt.NDArray[np.bool_] | npt.NDArray[np.intp]) -> Dirty:
         """Some of them, in this order."""
-        return _Dirty(self.pixels[:, which], self.density[which], self.doubt[which])
+        return Dirty(self.pixels[:, which], self.density[which], self.doubt[which])
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +106,7 @@ class _Repaired:
 
     start: int
     rows: Scan
-    changed: _Dirty
+    changed: Dirty
     filled: npt.NDArray[np.bool_]
 
 
@@ -153,67 +153,87 @@ def clean(
     return CleanReport(defects.finish())
 
 
-def dirt_in_frame(dirt: FrameDirt, tile: Tile, group: Group | None = None) -> tuple[Plane, Plane] | None:
-    """Density of the dirt in a tile of the frame and its doubt, in D, (rows, columns) with the halo; None if clean.
-
-    Of a `group` of the map alone, if one is given.
-    """
-    orientation, size = dirt.placement.orientation, (dirt.codes.height, dirt.codes.width)
-    top, left, shape = turned_box(orientation, tile.rows.low, tile.columns.low, tile.shape, *size)
-    offset = dirt.placement.upright(*size)
-    drift, axis = dirt.drift, dirt.drift.axis
-    places = np.arange(shape[axis]) + ((top, left)[axis] - offset[axis])
-    whole, beyond, more = split(-np.add(offset, dirt.glass.patch.corner) - drift.at(places))
-    corner = (top + whole[0] - BEFORE_PX, left + whole[1] - BEFORE_PX)
-    shape = (shape[0] + MARGIN_PX + more[0], shape[1] + MARGIN_PX + more[1])
-    here = dirt.glass.window(*corner, shape, group)
-    if here is None:
-        return None
-    there = (here.lives >> np.uint32(dirt.witness)) & np.uint32(1)
-    if not there.any():
-        return None
-    step = np.float32(DENSITY_STEP_D)
-    steps = (plane * there for plane in (here.density, here.doubt))
-    planes = (resample(plane.astype(np.float32) * step, beyond, axis) for plane in steps)
-    density, doubt = (np.ascontiguousarray(turned_back(plane, orientation)) for plane in planes)
-    return density, np.maximum(doubt, step)
-
-
-def _groups_in_frame(dirt: FrameDirt, rows: Span) -> Iterator[tuple[Group, Tile]]:
-    """The groups of the map's dirty cells that lie in some rows of the frame, halo included, in tiles without halo."""
+def dirt_in_frame(dirt: FrameDirt, rows: Span, min_density_d: float) -> Dirty:
+    """The pixels in some rows of the frame, halo included, on which dirt of this density or more lies."""
     orientation, size = dirt.placement.orientation, (dirt.codes.height, dirt.codes.width)
     top, left, shape = turned_box(orientation, rows.low, 0, (rows.high - rows.low, size[1]), *size)
     offset, axis = dirt.placement.upright(*size), dirt.drift.axis
     places = np.arange(shape[axis]) + ((top, left)[axis] - offset[axis])
     shifts = -np.add(offset, dirt.glass.patch.corner) - dirt.drift.at(places)
-    least, most = np.floor(shifts.min(axis=0)) - MARGIN_PX, np.ceil(shifts.max(axis=0)) + MARGIN_PX
-    (up, before), (down, after) = least.astype(int).tolist(), most.astype(int).tolist()
-    around = (shape[0] + down - up, shape[1] + after - before)
-    for group in dirt.glass.groups(top + up, left + before, around):
-        first, begin, (height, width) = group.box
-        covered = first - down, begin - after, (height + down - up, width + after - before)
-        low, start, (height, width) = turned_back_box(orientation, *covered, *size)
-        low, high = (min(max(edge, rows.low), rows.high) for edge in (low, low + height))
-        start, stop = (min(max(side, 0), size[1]) for side in (start, start + width))
-        for above in range(low, high, _TILE_PX):
-            for beside in range(start, stop, _TILE_PX):
-                edge, side = min(above + _TILE_PX, high), min(beside + _TILE_PX, stop)
-                yield group, Tile(Span(above, edge, above, edge), Span(beside, side, beside, side))
+    whole = np.floor(shifts).astype(np.int64)
+    (up, before), (down, after) = (whole.min(axis=0) - BEFORE_PX).tolist(), (whole.max(axis=0) + MARGIN_PX).tolist()
+    part = dirt.glass.part(top + up, left + before, (shape[0] + down - up, shape[1] + after - before))
+    alive = (part.cells["lives"] >> np.uint32(dirt.witness)) & np.uint32(1)
+    unit = alive.astype(np.float32) * np.float32(DENSITY_STEP_D)
+    cells = np.stack([part.cells[name] * unit for name in ("density", "doubt")])
+    weights = LANCZOS.weights(shifts - whole)
+    from_part = whole + np.subtract((top, left), part.corner)
+    # Along the lines that are shifted alike: rows, or columns.
+    turn = slice(None, None, -1 if axis else 1)
+    slots, cells = (part.slots.T, cells.swapaxes(2, 3)) if axis else (part.slots, cells)
+    lines, values = _resample(slots, cells, from_part[:, turn], weights[:, turn], shape[1 - axis], min_density_d)
+    pixels = turned_back_points((lines[turn] + np.array([[top], [left]])).T, orientation, *size).T
+    order = np.argsort(pixels[0] * size[1] + pixels[1], kind="stable")
+    found = Dirty(pixels, values[0], np.maximum(values[1], np.float32(DENSITY_STEP_D)))
+    return found.where(order)
 
 
-def _dirty_in_frame(dirt: FrameDirt, rows: Span, min_density_d: float) -> _Dirty:
-    """The pixels in some rows of the frame, halo included, on which dirt of some density lies."""
-    found = [_Dirty(np.empty((2, 0), np.int64), np.empty(0, np.float32), np.empty(0, np.float32))]
-    for group, box in _groups_in_frame(dirt, rows):
-        here = dirt_in_frame(dirt, box, group)
-        if here is not None:
-            where = np.nonzero(np.abs(here[0]) >= min_density_d)
-            corner = np.array([[box.rows.low], [box.columns.low]])
-            found.append(_Dirty(np.array(where) + corner, here[0][where], here[1][where]))
-    pixels = np.concatenate([one.pixels for one in found], axis=1)
-    density, doubt = (np.concatenate([getattr(one, name) for one in found]) for name in ("density", "doubt"))
-    order = np.argsort(pixels[0] * dirt.codes.width + pixels[1], kind="stable")
-    return _Dirty(pixels, density, doubt).where(order)
+@kernel
+def _resample(
+    slots: npt.NDArray[np.int32],
+    cells: npt.NDArray[np.float32],
+    whole: npt.NDArray[np.int64],
+    weights: npt.NDArray[np.float32],
+    width: int,
+    least: float,
+) -> tuple[Pixels, npt.NDArray[np.float32]]:
+    """Density and doubt (2, pixels) of cells (2, cells, 32, 32) at pixels where that is `least` or more, line by line.
+
+    The pixel (row, column) lies at (row, column) + `whole`[row] of what `slots` numbers the cells of, and beyond that
+    as Lanczos' `weights` (rows, 2, 8) say, down and to the right. There are as many rows as these, and `width` columns.
+    """
+    height, across = slots.shape
+    line = np.zeros((2, across * CELL_PX + 2 * MARGIN_PX + 2), np.float32)
+    live = np.zeros(across, np.bool_)
+    pixels, values, count = np.empty((2, 1 << 10), np.int64), np.empty((2, 1 << 10), np.float32), 0
+    for row in range(len(whole)):
+        top = row + whole[row, 0] - BEFORE_PX
+        live[:] = False
+        for k in range(MARGIN_PX + 1):
+            y = top + k
+            if not 0 <= y < height * CELL_PX:
+                continue
+            for c in range(across):
+                slot = slots[y // CELL_PX, c]
+                if slot < 0:
+                    continue
+                live[c] = True
+                start = MARGIN_PX + c * CELL_PX
+                for p in range(2):
+                    for x in range(CELL_PX):
+                        line[p, start + x] += weights[row, 0, k] * cells[p, slot, y % CELL_PX, x]
+        done = -MARGIN_PX
+        for c in range(across):
+            if not live[c]:
+                continue
+            for place in range(max(c * CELL_PX - MARGIN_PX + BEFORE_PX, done), (c + 1) * CELL_PX + BEFORE_PX):
+                density = doubt = np.float32(0)
+                for k in range(MARGIN_PX + 1):
+                    x = MARGIN_PX + place - BEFORE_PX + k
+                    density += weights[row, 1, k] * line[0, x]
+                    doubt += weights[row, 1, k] * line[1, x]
+                column = place - whole[row, 1]
+                if abs(density) >= least and 0 <= column < width:
+                    if count == pixels.shape[1]:
+                        pixels, values = np.hstack((pixels, pixels)), np.hstack((values, values))
+                    pixels[0, count], pixels[1, count] = row, column
+                    values[0, count], values[1, count] = density, doubt
+                    count += 1
+            done = (c + 1) * CELL_PX + BEFORE_PX
+        for c in range(across):
+            if live[c]:
+                line[:, MARGIN_PX + c * CELL_PX : MARGIN_PX + (c + 1) * CELL_PX] = 0
+    return pixels[:, :count], values[:, :count]
 
 
 def _repair_band(
@@ -226,7 +246,7 @@ def _repair_band(
     params: RepairParams,
 ) -> _Repaired:
     """Repair the rows of `span`; `rows` holds them with their halo."""
-    seen = _dirty_in_frame(dirt, span, params.min_density_d)
+    seen = dirt_in_frame(dirt, span, params.min_density_d)
     codes = dirt.codes.read(span.low, span.high, 0, info.width)
     texture = Moduli.of(codes).without(codes, seen.pixels[0] - span.low, seen.pixels[1]).texture(residual)
     # What lies in the halo alone is for another band to fill.
@@ -256,6 +276,6 @@ def _repair_band(
     return _Repaired(span.start, rows[span.inner], own.where(mended.changed), filled)
 
 
-def _within(span: Span, dirty: _Dirty) -> npt.NDArray[np.bool_]:
+def _within(span: Span, dirty: Dirty) -> npt.NDArray[np.bool_]:
     """Which pixels lie in the rows of a span, not in its halo."""
     return (dirty.pixels[0] >= span.start) & (dirty.pixels[0] < span.stop)

@@ -12,11 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
 from .cells import CELL_PX, Patch
 from .kernel import kernel
-from .spots import TOUCHING
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,20 +45,15 @@ class MapWindow:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Group:
-    """Dirty cells that touch: `cells` is the part of a map's index around them, with -1 for all others.
+class MapPart:
+    """All cells of a map that meet a rectangle, of which the first begins at `corner` (row, column) of the patch.
 
-    It begins at `corner` (row, column) of the patch, in px.
+    `slots` (rows / 32, columns / 32) numbers the dirty ones, which `cells` holds, and is -1 for the others.
     """
 
-    cells: npt.NDArray[np.int32]
+    slots: npt.NDArray[np.int32]
+    cells: Cells
     corner: tuple[int, int]
-
-    @property
-    def box(self) -> tuple[int, int, tuple[int, int]]:
-        """Top, left and shape of what the cells cover, in px of the patch."""
-        rows, columns = self.cells.shape
-        return *self.corner, (rows * CELL_PX, columns * CELL_PX)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,42 +80,37 @@ class GlassMap:
             _read(file.fileno(), cells, 0, path)
         return GlassMap(path, patch, cells, dirty_px, wobble)
 
-    def groups(self, top: int, left: int, shape: tuple[int, int]) -> list[Group]:
-        """The groups that the dirty cells make up which lie, at least partly, in a rectangle of the patch.
+    def part(self, top: int, left: int, shape: tuple[int, int]) -> MapPart:
+        """The cells that meet the rectangle of `shape` (rows, columns) at `top`, `left` of the patch.
 
-        Each two are at least a clean cell apart there.
+        Raises OSError where the file ends too early.
         """
-        index, corner = _part(self.cells, (0, 0), top, left, shape)
-        labels, count = ndimage.label(index != _CLEAN, TOUCHING)
-        boxes = ndimage.find_objects(labels) if count else []
-        return [
-            Group(
-                np.where(labels[box] == number, index[box], np.int32(_CLEAN)),
-                (corner[0] + box[0].start * CELL_PX, corner[1] + box[1].start * CELL_PX),
-            )
-            for number, box in enumerate(boxes, start=1)
-        ]
+        rows, columns = (
+            slice(max(begin, 0) // CELL_PX, -(-max(begin + length, 0) // CELL_PX))
+            for begin, length in zip((top, left), shape, strict=True)
+        )
+        index = self.cells[rows, columns]
+        dirty = index != _CLEAN
+        slots = np.full(index.shape, _CLEAN, np.int32)
+        slots[dirty] = np.arange(np.count_nonzero(dirty))
+        return MapPart(slots, self._held(index[dirty]), (rows.start * CELL_PX, columns.start * CELL_PX))
 
-    def window(self, top: int, left: int, shape: tuple[int, int], group: Group | None = None) -> MapWindow | None:
-        """The dirt in the rectangle of `shape` (rows, columns) at `top`, `left` of the patch; None if it is clean.
-
-        Of a `group` alone, if one is given. Beyond the patch it is clean. Raises OSError where the file ends too early.
-        """
-        whole = Group(self.cells, (0, 0)) if group is None else group
-        index, corner = _part(whole.cells, whole.corner, top, left, shape)
-        places = np.argwhere(index != _CLEAN)
-        if not len(places):
+    def window(self, top: int, left: int, shape: tuple[int, int]) -> MapWindow | None:
+        """The dirt in the same rectangle; None if all cells there are clean, as they are beyond the patch."""
+        part = self.part(top, left, shape)
+        if not len(part.cells):
             return None
-        corners = places * CELL_PX + np.subtract(corner, (top, left))
+        corners = np.argwhere(part.slots != _CLEAN) * CELL_PX + np.subtract(part.corner, (top, left))
         planes = {name: np.zeros(shape, kind) for name, kind in _PLANES.items()}
-        held = self._held(index[tuple(places.T)])
         for name, plane in planes.items():
-            _paste(held[name], corners, plane)
+            _paste(part.cells[name], corners, plane)
         return MapWindow(**planes)
 
     def _held(self, numbers: npt.NDArray[np.int32]) -> Cells:
         """The cells of these numbers, in their order; such as follow each other in the file are read at once."""
         found = np.empty(len(numbers), _CELL)
+        if not len(numbers):
+            return found
         begins = [0, *(np.flatnonzero(np.diff(numbers) != 1) + 1).tolist(), len(numbers)]
         file = os.open(self.path, os.O_RDONLY)
         try:
@@ -202,18 +190,6 @@ def _steps(plane: Plane, fits: np.iinfo[Any]) -> Plane:
 
 def _grid(patch: Patch) -> tuple[int, int]:
     return -(-patch.height // CELL_PX), -(-patch.width // CELL_PX)
-
-
-def _part(
-    cells: npt.NDArray[np.int32], corner: tuple[int, int], top: int, left: int, shape: tuple[int, int]
-) -> tuple[npt.NDArray[np.int32], tuple[int, int]]:
-    """Those of `cells`, which begin at `corner`, that meet a rectangle, and where they begin."""
-    ends = zip((top, left), shape, corner, strict=True)
-    rows, columns = (
-        slice(max(low - begin, 0) // CELL_PX, -(-max(low + length - begin, 0) // CELL_PX))
-        for low, length, begin in ends
-    )
-    return cells[rows, columns], (corner[0] + rows.start * CELL_PX, corner[1] + columns.start * CELL_PX)
 
 
 def _read(file: int, values: npt.NDArray[Any], position: int, path: Path) -> None:

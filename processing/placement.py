@@ -101,6 +101,11 @@ def turned_points(points: npt.NDArray[Value], orientation: int, height: int, wid
     return out
 
 
+def turned_back_points(points: npt.NDArray[Value], orientation: int, height: int, width: int) -> npt.NDArray[Value]:
+    """Where a frame of this size has points of which `turned_points` makes these."""
+    return turned_points(points, _inverse(orientation), *upright_size(orientation, height, width))
+
+
 def turned_box(
     orientation: int, top: int, left: int, shape: tuple[int, int], height: int, width: int
 ) -> tuple[int, int, tuple[int, int]]:
@@ -111,18 +116,12 @@ def turned_box(
     return low, first, (high - low + 1, last - first + 1)
 
 
-def turned_back_box(
-    orientation: int, top: int, left: int, shape: tuple[int, int], height: int, width: int
-) -> tuple[int, int, tuple[int, int]]:
-    """The rectangle of a frame of this size of which `turned_box` makes this one."""
-    return turned_box(_inverse(orientation), top, left, shape, *upright_size(orientation, height, width))
-
-
 def turned_window(
     plane: PlaneFile, orientation: int, top: int, left: int, shape: tuple[int, int], outside: int
 ) -> npt.NDArray[Any]:
     """What ``turned(plane, orientation)`` has in a window, as `PlaneFile.window` gives it."""
-    window = plane.window(*turned_back_box(orientation, top, left, shape, plane.height, plane.width), outside)
+    size = upright_size(orientation, plane.height, plane.width)
+    window = plane.window(*turned_box(_inverse(orientation), top, left, shape, *size), outside)
     return turned(window, orientation)
 
 

@@ -50,7 +50,7 @@ def split(shifts: Shifts) -> tuple[tuple[int, int], Shifts, tuple[int, int]]:
 _FINE = 1024
 
 Weights = npt.NDArray[np.float32]
-"""(n, 8): weights of the samples around a place."""
+"""(..., 8): weights of the samples around a place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Filter:
         return Filter((weights / weights.sum(axis=1, keepdims=True)).astype(np.float32))
 
     def weights(self, fractions: npt.NDArray[np.float64]) -> Weights:
-        """The weights for each fraction (n), 0..1, of the way from the fourth sample to the fifth."""
+        """The weights for each of some fractions, 0..1, of the way from the fourth sample to the fifth."""
         return self.table[np.rint(fractions * _FINE).astype(np.intp)]
 
 
@@ -78,7 +78,7 @@ GAUSSIAN = Filter.by(lambda px: np.exp(-0.5 * px**2))
 """Smooths as well, by a Gaussian with a standard deviation of 1 px."""
 
 
-def resample(plane: Plane, beyond: Shifts, axis: int = 0, by: Filter = LANCZOS) -> Plane:
+def resample(plane: Plane, beyond: Shifts, axis: int, by: Filter) -> Plane:
     """Interpolate `plane` at (row + `beyond`[row, 0], column + `beyond`[row, 1]); with `axis` 1 by column.
 
     `beyond` is 0 or more, for each row (column) of the result. `plane` is as `split` says larger than the result: if
@@ -87,7 +87,7 @@ def resample(plane: Plane, beyond: Shifts, axis: int = 0, by: Filter = LANCZOS) 
     """
     require_plane(plane, "plane")
     if axis == 1:
-        return np.ascontiguousarray(resample(np.ascontiguousarray(plane.T), beyond[:, ::-1], by=by).T)
+        return np.ascontiguousarray(resample(np.ascontiguousarray(plane.T), beyond[:, ::-1], 0, by).T)
     whole = beyond.astype(np.int64)
     out = np.empty((len(beyond), plane.shape[1] - MARGIN_PX - int(whole[:, 1].max())), np.float32)
     down, right = (by.weights(fractions) for fractions in (beyond - whole).T)

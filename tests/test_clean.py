@@ -11,17 +11,18 @@ from scipy import ndimage
 
 from dustwatch.processing import clean as module
 from dustwatch.processing.cells import Patch
-from dustwatch.processing.clean import CleanReport, FrameDirt, RepairParams, clean, dirt_in_frame
+from dustwatch.processing.clean import CleanReport, Dirty, FrameDirt, RepairParams, clean, dirt_in_frame
 from dustwatch.processing.density import Tone, density_table
-from dustwatch.processing.drift import Drift
+from dustwatch.processing.drift import STEADY, Drift
 from dustwatch.processing.glass_map import DENSITY_STEP_D, GlassMap, MapDraft, MapWindow
 from dustwatch.processing.image import DamagedImage
 from dustwatch.processing.observe import observe
-from dustwatch.processing.placement import Placement
+from dustwatch.processing.placement import Placement, turned, upright_size
 from dustwatch.processing.planes import PlaneFile
 from dustwatch.processing.raster import probe
+from dustwatch.processing.register import BEFORE_PX, MARGIN_PX, resample, split
 from dustwatch.processing.residual import ResidualParams
-from dustwatch.processing.strips import Span, Tile, spans
+from dustwatch.processing.strips import Span, spans
 
 SHAPE = (230, 300)
 SPOTS = [(40.0, 40.0, 0.6), (100.0, 256.0, 0.3), (128.0, 120.0, 0.05), (190.0, 3.0, 0.4), (60.0, 150.0, 0.8)]
@@ -230,45 +231,91 @@ def test_a_file_that_goes_bad_is_reported_and_no_scratch_file_stays(tmp_path: Pa
     assert not list(tmp_path.glob("*.raw"))
 
 
+def spread(found: Dirty, rows: Span) -> tuple[np.ndarray, np.ndarray]:
+    """Density and doubt of dirt in rows of a frame."""
+    density, doubt = np.zeros(SHAPE), np.zeros(SHAPE)
+    density[tuple(found.pixels)] = found.density
+    doubt[tuple(found.pixels)] = found.doubt
+    assert not density[: rows.low].any()
+    assert not density[rows.high :].any()
+    return density[rows.low : rows.high], doubt[rows.low : rows.high]
+
+
+def lies(glass: GlassMap, placement: Placement, drift: Drift = STEADY) -> FrameDirt:
+    size = upright_size(placement.orientation, *SHAPE)
+    return FrameDirt(glass, PlaneFile(Path("codes"), *size, np.dtype(np.int8)), WITNESS, placement, drift)
+
+
 @pytest.mark.parametrize("offset", [(0.0, 0.0), (5.0, -3.0), (0.5, 0.5), (-1.3, 20.2)])
 @pytest.mark.parametrize("rows", [Span(0, 230, 0, 230), Span(32, 64, 20, 90)])
 def test_the_dirt_in_a_frame_is_the_map_moved(tmp_path: Path, offset: tuple[float, float], rows: Span) -> None:
-    glass = FrameDirt(
-        known_glass(tmp_path, dirt()), PlaneFile(tmp_path, *SHAPE, np.dtype(np.int8)), WITNESS, Placement(offset)
-    )
-    found = dirt_in_frame(glass, Tile(rows, Span(0, SHAPE[1], 0, SHAPE[1])))
-    assert found is not None
-    density, doubt = found
+    found = dirt_in_frame(lies(known_glass(tmp_path, dirt()), Placement(offset)), rows, 0.0)
+    density, _ = spread(found, rows)
     expected = dirt(offset)[rows.low : rows.high]
-    assert density.shape == doubt.shape == expected.shape
     # The spot at the left edge is only half on the map.
     np.testing.assert_allclose(density[:, 30:], expected[:, 30:], atol=0.005)
-    assert (doubt >= 1e-4).all()
+    assert (found.doubt >= np.float32(1e-4)).all()
+    keys = found.pixels[0] * SHAPE[1] + found.pixels[1]
+    assert (np.diff(keys) > 0).all()
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_it_is_resampled_as_planes_are(tmp_path: Path, axis: int) -> None:
+    """Dense noise in all cells but some, moved and bent."""
+    density = np.random.default_rng(3).uniform(0.01, 0.9, SHAPE)
+    density[64:160, 96:192] = density[:40, 250:] = 0
+    glass, offset = known_glass(tmp_path, density), (5.3, -2.6)
+    coefficients = np.random.default_rng(1).normal(0, 1.5, (15, 2))
+    drift = Drift(axis, 0.0, float(SHAPE[axis]), tuple(map(tuple, coefficients.tolist())))
+    shifts = -np.array(offset) - drift.at(np.arange(SHAPE[axis]) - offset[axis])
+    whole, beyond, more = split(shifts)
+    shape = (SHAPE[0] + MARGIN_PX + more[0], SHAPE[1] + MARGIN_PX + more[1])
+    window = glass.window(whole[0] - BEFORE_PX, whole[1] - BEFORE_PX, shape)
+    assert window is not None
+    steps = window.density.astype(np.float32)
+    ought, _ = resample(steps * np.float32(DENSITY_STEP_D), np.ones(shape, np.bool_), beyond, axis)
+    rows = Span(0, SHAPE[0], 0, SHAPE[0])
+    found, _ = spread(dirt_in_frame(lies(glass, Placement(offset), drift), rows, 0.02), rows)
+    np.testing.assert_allclose(found, np.where(np.abs(ought) >= 0.02, ought, 0), atol=2e-6)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_it_is_turned_as_the_frame_is(tmp_path: Path, orientation: int) -> None:
+    glass = known_glass(tmp_path, dirt())
+    upright = Span(0, SHAPE[0], 0, SHAPE[0])
+    expected, _ = spread(dirt_in_frame(lies(glass, Placement()), upright, 0.01), upright)
+    height, width = upright_size(orientation, *SHAPE)
+    frame = lies(glass, Placement.of_upright((0.0, 0.0), orientation, height, width))
+    density = np.zeros((height, width))
+    for start in range(0, height, 64):
+        stop = min(start + 64, height)
+        some = dirt_in_frame(frame, Span(start, stop, start, stop), 0.01)
+        density[tuple(some.pixels)] = some.density
+    np.testing.assert_allclose(turned(density, orientation), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("axis", [0, 1])
 def test_the_dirt_drifts_with_the_glass(tmp_path: Path, axis: int) -> None:
     swings = (((0.9, -0.6),) * 5 + ((-0.8, 0.7),) * 5) * 2
     drift = Drift(axis, 0.0, float(SHAPE[axis]), swings[:15])
-    codes = PlaneFile(tmp_path, *SHAPE, np.dtype(np.int8))
-    lies = FrameDirt(known_glass(tmp_path, dirt()), codes, WITNESS, Placement((5.3, -2.6)), drift)
-    found = dirt_in_frame(lies, Tile(Span(0, SHAPE[0], 0, SHAPE[0]), Span(0, SHAPE[1], 0, SHAPE[1])))
-    assert found is not None
+    frame, rows = lies(known_glass(tmp_path, dirt()), Placement((5.3, -2.6)), drift), Span(0, SHAPE[0], 0, SHAPE[0])
+    whole = dirt_in_frame(frame, rows, 0.0)
+    found, _ = spread(whole, rows)
     y, x = np.indices(SHAPE) - np.reshape((5.3, -2.6), (2, 1, 1))
     drifts = drift.at((y, x)[axis].ravel()).reshape(*SHAPE, 2)
     expected = np.zeros(SHAPE)
     for row, column, peak in SPOTS:
         apart = (y - drifts[..., 0] - row) ** 2 + (x - drifts[..., 1] - column) ** 2
         expected += peak * np.exp(-apart / (2 * 2.0**2))
-    np.testing.assert_allclose(found[0][:, 30:], expected[:, 30:], atol=0.005)
+    np.testing.assert_allclose(found[:, 30:], expected[:, 30:], atol=0.005)
     assert np.abs(expected - dirt((5.3, -2.6)))[:, 30:].max() > 0.1
-    for rows in spans(SHAPE[0], 50, 0):
-        band = dirt_in_frame(lies, Tile(rows, Span(0, SHAPE[1], 0, SHAPE[1])))
-        assert band is not None
-        np.testing.assert_allclose(band[0], found[0][rows.low : rows.high], atol=1e-6)
+    for part in spans(SHAPE[0], 50, 0):
+        band, _ = spread(dirt_in_frame(frame, part, 0.0), part)
+        np.testing.assert_allclose(band, found[part.low : part.high], atol=1e-6)
 
 
 def test_a_frame_without_dirt_has_none(tmp_path: Path) -> None:
     glass = known_glass(tmp_path, dirt(), lives=1)
-    away = FrameDirt(glass, PlaneFile(tmp_path, *SHAPE, np.dtype(np.int8)), WITNESS, Placement((0.3, 0.3)))
-    assert dirt_in_frame(away, Tile(Span(0, 230, 0, 230), Span(0, SHAPE[1], 0, SHAPE[1]))) is None
+    found = dirt_in_frame(lies(glass, Placement((0.3, 0.3))), Span(0, 230, 0, 230), 0.001)
+    assert found.pixels.shape == (2, 0)
+    assert len(found.density) == len(found.doubt) == 0

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import ndimage
 
 from dustwatch.processing.cells import CELL_PX, Patch
 from dustwatch.processing.glass_map import DENSITY_STEP_D, GlassMap, MapDraft, MapWindow, in_steps
@@ -67,34 +66,23 @@ def test_where_there_is_no_dirty_cell_there_is_no_window(glass: GlassMap) -> Non
 
 @settings(deadline=None)
 @given(top=st.integers(-50, 150), left=st.integers(-50, 230), rows=st.integers(1, 200), columns=st.integers(1, 250))
-def test_groups_are_what_dirty_cells_make_up(glass: GlassMap, top: int, left: int, rows: int, columns: int) -> None:
-    """Together they are all dirt of the cells that meet a rectangle, and each keeps a cell's distance to the others."""
-    groups = glass.groups(top, left, (rows, columns))
-    every = np.zeros(glass.cells.shape, np.int64)
-    for number, group in enumerate(groups, start=1):
-        cells = np.zeros_like(every)
-        down, right = np.array(group.corner) // CELL_PX
-        cells[down : down + group.cells.shape[0], right : right + group.cells.shape[1]] = group.cells + 1
-        assert not every[ndimage.binary_dilation(cells > 0, np.ones((3, 3)))].any()
-        every[cells > 0] = number
-        np.testing.assert_array_equal(cells[cells > 0] - 1, glass.cells[cells > 0])
-        shown = np.kron(cells > 0, np.ones((CELL_PX, CELL_PX)))[: SHAPE[0], : SHAPE[1]] > 0
-        alone = glass.window(0, 0, SHAPE, group)
-        assert alone is not None
-        np.testing.assert_array_equal(alone.lives, dirt().lives * shown)
-        first, begin, shape = group.box
-        own = glass.window(first, begin, shape, group)
-        assert own is not None
-        assert own.lives.sum() == alone.lives.sum()
-    met = [
-        [
-            row * CELL_PX < top + rows and (row + 1) * CELL_PX > top
-            and column * CELL_PX < left + columns and (column + 1) * CELL_PX > left
-            for column in range(glass.cells.shape[1])
-        ]
-        for row in range(glass.cells.shape[0])
-    ]  # fmt: skip
-    np.testing.assert_array_equal(every > 0, (glass.cells >= 0) & np.array(met))
+def test_a_part_is_of_whole_cells(glass: GlassMap, top: int, left: int, rows: int, columns: int) -> None:
+    part = glass.part(top, left, (rows, columns))
+    assert sorted(part.slots[part.slots >= 0]) == list(range(len(part.cells)))
+    height, width = (CELL_PX * count for count in part.slots.shape)
+    if part.slots.size:
+        assert 0 <= max(top, 0) - part.corner[0] < CELL_PX
+        assert 0 <= max(left, 0) - part.corner[1] < CELL_PX
+        assert part.corner[0] + height >= min(top + rows, PATCH.height)
+        assert part.corner[1] + width >= min(left + columns, PATCH.width)
+    for name in NAMES:
+        planes = np.pad(getattr(dirt(), name), ((0, 99), (0, 99)))[part.corner[0] :, part.corner[1] :]
+        for row, column in np.argwhere(part.slots >= 0):
+            here = np.s_[row * CELL_PX : (row + 1) * CELL_PX, column * CELL_PX : (column + 1) * CELL_PX]
+            np.testing.assert_array_equal(part.cells[name][part.slots[row, column]], planes[here])
+        for row, column in np.argwhere(part.slots < 0):
+            here = np.s_[row * CELL_PX : (row + 1) * CELL_PX, column * CELL_PX : (column + 1) * CELL_PX]
+            assert not planes[here].any()
 
 
 def test_only_dirty_cells_take_room(glass: GlassMap) -> None:

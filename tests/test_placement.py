@@ -12,6 +12,7 @@ from dustwatch.processing.placement import (
     Placement,
     turned,
     turned_back,
+    turned_back_points,
     turned_box,
     turned_points,
     turned_window,
@@ -95,3 +96,10 @@ def test_a_box_is_turned_with_its_frame(orientation: int) -> None:
     expected = np.zeros(upright_size(orientation, *SHAPE), np.bool_)
     expected[top : top + rows, left : left + columns] = True
     np.testing.assert_array_equal(turned(marked, orientation), expected)
+
+
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_points_are_turned_back(orientation: int) -> None:
+    points = np.argwhere(PLANE >= 0)
+    there = turned_points(points, orientation, *SHAPE)
+    np.testing.assert_array_equal(turned_back_points(there, orientation, *SHAPE), points)

@@ -68,7 +68,7 @@ def test_resampling_is_that_of_the_slow_twin(
 
 def test_no_fraction_is_a_cut() -> None:
     plane = np.random.default_rng(0).normal(size=(20, 30)).astype(np.float32)
-    np.testing.assert_allclose(resample(plane, np.zeros((13, 2))), plane[BEFORE_PX:-4, BEFORE_PX:-4], atol=1e-9)
+    np.testing.assert_allclose(resample(plane, np.zeros((13, 2)), 0, LANCZOS), plane[BEFORE_PX:-4, BEFORE_PX:-4], atol=1e-9)
 
 
 @settings(deadline=None)
@@ -80,13 +80,13 @@ def test_what_is_soft_is_moved_faithfully(fraction: tuple[float, float]) -> None
         y, x = np.mgrid[:25, :25] + np.array([down, right])[:, None, None]
         return np.exp(-((y - 12) ** 2 + (x - 12) ** 2) / 2) + 0.02 * x
 
-    found = resample(picture(0, 0).astype(np.float32), np.full((18, 2), fraction))
+    found = resample(picture(0, 0).astype(np.float32), np.full((18, 2), fraction), 0, LANCZOS)
     np.testing.assert_allclose(found, picture(*fraction)[BEFORE_PX:-4, BEFORE_PX:-4], atol=0.013)
 
 
 def test_only_single_precision_is_resampled() -> None:
     with pytest.raises(ValueError, match="plane: expected"):
-        resample(np.zeros((9, 9)), np.zeros((2, 2)))
+        resample(np.zeros((9, 9)), np.zeros((2, 2)), 0, LANCZOS)
 
 
 def laid(shape: tuple[int, int], wander_px: float, axis: int, rng: np.random.Generator) -> Laid:
@@ -106,7 +106,7 @@ def test_single_pixels_are_those_of_the_resampled_window(
     rows, columns = (axis.ravel() for axis in np.indices(shape))
     values, seen = frame.at(rows, columns)
     residual, known = decode(frame.codes)
-    np.testing.assert_allclose(values.reshape(shape), resample(residual, frame.beyond, axis), atol=1e-5)
+    np.testing.assert_allclose(values.reshape(shape), resample(residual, frame.beyond, axis, LANCZOS), atol=1e-5)
     down, right = (frame.beyond[(rows, columns)[axis]].astype(int) + BEFORE_PX - 2).T
     for i in range(len(rows)):
         top, left = rows[i] + down[i], columns[i] + right[i]

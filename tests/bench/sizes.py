@@ -32,7 +32,7 @@ from dustwatch.processing.raster import probe
 from dustwatch.processing.residual import decode
 from dustwatch.processing.scenes import landscape
 from dustwatch.processing.simulate import Roll, RollParams
-from dustwatch.processing.strips import Span, Tile
+from dustwatch.processing.strips import Span
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -113,13 +113,14 @@ def lines(one: Observed, dirt: FrameDirt, ours: Scan) -> list[Line]:
         with_density(frame, spanned, hole),
         with_density(frame, shown - frame.glass[..., None], hole),
     )
-    rows, columns = (Span(0, length, 0, length) for length in frame.glass.shape)
-    known = dirt_in_frame(dirt, Tile(rows, columns))
+    found = dirt_in_frame(dirt, Span(0, len(frame.glass), 0, len(frame.glass)), 0.0)
+    known = np.zeros_like(frame.glass)
+    known[tuple(found.pixels)] = found.density
     residual, _ = decode(one.codes)
     missing = np.zeros_like(residual)
     missing[hole] = residual[hole] - holes.span(residual[holes.edge][None])[0]
     guesses = (
-        np.zeros_like(frame.glass) if known is None else known[0],
+        known,
         missing,
     )
     size = diameters(frame.glass)
