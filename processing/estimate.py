@@ -12,15 +12,16 @@ scanners sharpen. No density holds for all frames there, however many there are,
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from scipy import ndimage
 
+from .kernel import kernel
 from .particles import FILL_ERROR, LifeParams, Samples, accepted, amplitude, lives, odds
 from .smooth import smooth
-from .spots import TOUCHING, peaks
+from .spots import connected, peaks
 
 if TYPE_CHECKING:
     from .arrays import Mask, Plane
@@ -72,12 +73,7 @@ class SecondLook:
     @property
     def particles(self) -> tuple[npt.NDArray[np.intp], int]:
         """The connected places of each part: the number of each pixel's place, (pixels), and how many there are."""
-        labels, count = np.zeros(self.parts.shape, np.intp), 0
-        for part in np.unique(self.parts[self.mask]):
-            own, more = ndimage.label(self.parts == part, TOUCHING)
-            labels[own > 0] = own[own > 0] + count
-            count += more
-        return labels[self.mask] - 1, count
+        return connected(self.parts, corners=True)
 
     @property
     def error(self) -> Samples:
@@ -97,7 +93,8 @@ class Dirt:
 def estimate(look: SecondLook, guess: Values, params: LifeParams) -> Dirt | None:
     """The dirt under the mask, None if there is none after all. `guess` (pixels): its density in D at first sight."""
     label, count = look.particles
-    places = _places(label, look.mask)
+    mask = look.mask
+    places = _places(label, *_pixels(mask), mask.shape)
     deviation = look.error
     shape = np.maximum(guess, np.float32(1e-4))
     density = (amplitude(look.missing, shape, deviation, label, count)[label] * shape).astype(np.float32)
@@ -107,22 +104,38 @@ def estimate(look: SecondLook, guess: Values, params: LifeParams) -> Dirt | None
     ratios = odds(look.missing, density, deviation, label, count)
     there = lives(ratios, params)
     there &= accepted(ratios, there, look.scenes, params, look.bare)
-    dirty = there[:, label] & _standing_out(density, doubt, look.mask)
+    dirty = there[:, label] & _standing_out(density, doubt, mask)
     if not dirty.any():
         return None
-    doubt = np.hypot(doubt, _disagreement(look.missing - density, deviation, there[:, label] & look.seen, look.mask))
+    doubt = np.hypot(doubt, _disagreement(look.missing - density, deviation, there[:, label] & look.seen, mask))
     # What is not well known is worth less: the estimate that has the least expected error.
     density *= density**2 / (density**2 + 2 * doubt**2)
     bits = (dirty.astype(np.uint32) << np.arange(len(dirty), dtype=np.uint32)[:, None]).sum(axis=0, dtype=np.uint32)
     ever = bits > 0
-    return Dirt(_scatter(density * ever, look.mask), _scatter(doubt * ever, look.mask), _scatter(bits, look.mask))
+    return Dirt(_scatter(density * ever, mask), _scatter(doubt * ever, mask), _scatter(bits, mask))
 
 
-def _places(label: npt.NDArray[np.intp], mask: Mask) -> npt.NDArray[np.intp]:
-    """Number the places of the mask's pixels, (pixels): squares of a particle, so that each is of one piece of dirt."""
-    rows, columns = (axis // _PLACE_PX for axis in np.nonzero(mask))
-    squares = (label * mask.shape[0] + rows) * mask.shape[1] + columns
-    return np.unique(squares, return_inverse=True)[1].reshape(-1)
+@kernel
+def _places(
+    label: npt.NDArray[np.intp], rows: npt.NDArray[np.intp], columns: npt.NDArray[np.intp], shape: tuple[int, int]
+) -> npt.NDArray[np.intp]:
+    """Number the places of pixels: squares of a particle, so that each is of one piece of dirt."""
+    # In a square several particles may have a place: each leads to the next.
+    latest = np.full((shape[0] // _PLACE_PX + 1, shape[1] // _PLACE_PX + 1), -1)
+    before, owner, places = np.empty_like(label), np.empty_like(label), np.empty_like(label)
+    count = 0
+    for i in range(len(label)):
+        square = rows[i] // _PLACE_PX, columns[i] // _PLACE_PX
+        place = latest[square]
+        while place >= 0 and owner[place] != label[i]:
+            place = before[place]
+        if place < 0:
+            place = count
+            before[place], owner[place] = latest[square], label[i]
+            latest[square] = place
+            count += 1
+        places[i] = place
+    return places
 
 
 def _robust_mean(
@@ -133,16 +146,57 @@ def _robust_mean(
     Re-weighted from the median: a frame that disagrees with the others over a whole place, because an edge of its film
     passes there, hardly counts there. Where no frame is usable, all are.
     """
-    usable = np.where(usable.any(axis=0), usable, True)
-    mean: Values = np.nanmedian(np.where(usable, missing, np.float32(np.nan)), axis=0)
-    area = np.bincount(places)
+    usable = usable | ~usable.any(axis=0)
+    mean, area = _medians(missing, usable), np.bincount(places)
+    total = np.empty_like(mean)
     for _ in range(_REWEIGHTINGS):
-        error = (missing - mean) ** 2
-        around = np.stack([(np.bincount(places, one) / area)[places] for one in error])
-        weight = usable / (around + np.float32(0.02) * deviation**2 + np.float32(2e-5))
-        total = weight.sum(axis=0)
-        mean = (weight * missing).sum(axis=0) / total
+        _reweight(missing, deviation, usable, places, area, mean, total)
     return mean.astype(np.float32), (1 / np.sqrt(total)).astype(np.float32)
+
+
+@kernel
+def _medians(missing: Samples, usable: Mask) -> npt.NDArray[np.float64]:
+    frames, count = missing.shape
+    medians, ordered = np.empty(count), np.empty(frames)
+    for i in range(count):
+        found = 0
+        for k in range(frames):
+            if usable[k, i]:
+                at = found
+                while at > 0 and ordered[at - 1] > missing[k, i]:
+                    ordered[at] = ordered[at - 1]
+                    at -= 1
+                ordered[at] = missing[k, i]
+                found += 1
+        medians[i] = (ordered[(found - 1) // 2] + ordered[found // 2]) / 2
+    return medians
+
+
+@kernel
+def _reweight(
+    missing: Samples,
+    deviation: Samples,
+    usable: Mask,
+    places: npt.NDArray[np.intp],
+    area: npt.NDArray[np.intp],
+    mean: npt.NDArray[np.float64],
+    total: npt.NDArray[np.float64],
+) -> None:
+    """Put the weighted mean of the frames into `mean` and the sum of the weights into `total`, (pixels) both."""
+    error = np.zeros((len(area), len(missing)))
+    for k in range(len(missing)):
+        for i in range(len(places)):
+            error[places[i], k] += (missing[k, i] - mean[i]) ** 2
+    for place in range(len(area)):
+        error[place] /= area[place]
+    for i in range(len(places)):
+        total[i] = said = 0.0
+        for k in range(len(missing)):
+            if usable[k, i]:
+                weight = 1 / (error[places[i], k] + 0.02 * deviation[k, i] ** 2 + 2e-5)
+                total[i] += weight
+                said += weight * missing[k, i]
+        mean[i] = said / total[i]
 
 
 def _disagreement(off: Samples, deviation: Samples, usable: Mask, mask: Mask) -> Values:
@@ -152,17 +206,12 @@ def _disagreement(off: Samples, deviation: Samples, usable: Mask, mask: Mask) ->
     single pixels is no matter, and the frame that disagrees most is left out: an edge of its film may pass there.
     """
     explained = np.float32(FILL_ERROR) * deviation**2
-    ratio = np.stack([_smoothed(one, mask) for one in off * usable]) ** 2 / explained
+    ratio = _smoothed(off * usable, mask) ** 2 / explained
     others = np.maximum(usable.sum(axis=0) - 1, 1)
     surplus = np.maximum((ratio.sum(axis=0) - ratio.max(axis=0)) / others - _USUAL, 0)
     # The mean of what is explained, in which frames weigh as in that of the ratios.
     typical = usable.sum(axis=0) / np.maximum((usable / explained).sum(axis=0), np.float32(1e-6))
-    return np.sqrt(_smoothed((surplus * typical).astype(np.float32), mask))
-
-
-def _smoothed(values: Values, mask: Mask) -> Values:
-    plane: Values = smooth(_scatter(values, mask), _NOISE_PX)[mask]
-    return plane
+    return np.sqrt(_smoothed((surplus * typical)[None], mask)[0])
 
 
 def _standing_out(density: Values, doubt: Values, mask: Mask) -> Mask:
@@ -170,13 +219,81 @@ def _standing_out(density: Values, doubt: Values, mask: Mask) -> Mask:
 
     They darken, and hang together with a core.
     """
-    level, spread = (smooth(_scatter(values, mask), _NOISE_PX) for values in (density, doubt))
-    rim = mask & (_scatter(density, mask) > _LEAST_D) & (level > np.clip(_FAINT_D, spread, _RIM * spread))
-    labels, count = ndimage.label(rim)
-    cores = np.zeros(count + 1, np.bool_)
-    contrast = np.asarray(level / np.maximum(spread, np.float32(1e-6)), np.float32)
-    cores[1:] = peaks(contrast, labels, count) > _CORE
-    return np.asarray(cores[labels][mask])
+    level, spread = _smoothed(np.stack([density, doubt]), mask)
+    standing: Mask = (density > _LEAST_D) & (level > np.clip(_FAINT_D, spread, _RIM * spread))
+    labels, count = connected(_scatter(standing.view(np.uint8), mask), corners=False)
+    contrast = level[standing] / np.maximum(spread[standing], np.float32(1e-6))
+    standing[standing] = (peaks(contrast, labels + 1, count) > _CORE)[labels]
+    return standing
+
+
+def _smoothed(values: Samples, mask: Mask) -> Samples:
+    """Values at the pixels of a mask, (planes, pixels), smoothed by a Gaussian as `smooth` does it with 0 elsewhere."""
+    rows, columns = _pixels(mask)
+    runs = np.flatnonzero(np.diff(rows * (mask.shape[1] + 1) + columns, prepend=-2, append=-2) != 1)
+    smoothed = np.empty(values.shape, np.float32)
+    _smooth(values.astype(np.float32), rows, columns, runs, mask.shape, _taps(), smoothed)
+    return smoothed
+
+
+@lru_cache(maxsize=1)
+def _taps() -> Values:
+    """The Gaussian from its middle on."""
+    impulse = np.zeros((1, 64), np.float32)
+    impulse[0, 32] = 1
+    return np.trim_zeros(smooth(impulse, _NOISE_PX)[0, 32:], "b")
+
+
+@kernel
+def _smooth(
+    values: Samples,
+    rows: npt.NDArray[np.intp],
+    columns: npt.NDArray[np.intp],
+    runs: npt.NDArray[np.intp],
+    shape: tuple[int, int],
+    taps: Values,
+    smoothed: Samples,
+) -> None:
+    """Strew each run of pixels along its row, and gather at its place what lies along the columns."""
+    height, width = shape
+    reach = len(taps) - 1
+    plane = np.zeros((height, width), np.float32)
+    for k in range(len(values)):
+        for run in range(len(runs) - 1):
+            own = values[k, runs[run] : runs[run + 1]]
+            y, left = rows[runs[run]], columns[runs[run]]
+            for step in range(-reach, reach + 1):
+                start, stop = left + step, left + step + len(own)
+                if start >= 0 and stop <= width:
+                    line = plane[y, start:stop]
+                    for i in range(len(own)):
+                        line[i] += taps[abs(step)] * own[i]
+                else:
+                    for i in range(len(own)):
+                        plane[y, _mirrored(start + i, width)] += taps[abs(step)] * own[i]
+        for run in range(len(runs) - 1):
+            out = smoothed[k, runs[run] : runs[run + 1]]
+            out[:] = 0
+            y, left = rows[runs[run]], columns[runs[run]]
+            for step in range(-reach, reach + 1):
+                line = plane[_mirrored(y + step, height), left : left + len(out)]
+                for i in range(len(out)):
+                    out[i] += taps[abs(step)] * line[i]
+        for run in range(len(runs) - 1):
+            y, left, length = rows[runs[run]], columns[runs[run]], runs[run + 1] - runs[run]
+            plane[y, max(left - reach, 0) : left + length + reach] = 0
+
+
+@kernel
+def _mirrored(place: int, length: int) -> int:
+    place %= 2 * length
+    return place if place < length else 2 * length - 1 - place
+
+
+def _pixels(mask: Mask) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+    """Rows and columns of a mask's pixels; faster than to ask for them at once."""
+    rows, columns = np.divmod(np.flatnonzero(mask), mask.shape[1])
+    return rows, columns
 
 
 def _scatter(values: npt.NDArray[Number], mask: Mask) -> npt.NDArray[Number]:

@@ -13,6 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from annotated_types import Interval
 
+from .kernel import kernel
+
 if TYPE_CHECKING:
     from .arrays import Mask
 
@@ -54,16 +56,32 @@ def odds(
     `missing` is what stands out over the fill, `template` (pixels) or (frames, pixels) the particle's density and
     `deviation` the error to expect, all in D; `labels` (pixels) 0..`count` - 1. Errors follow Student's t.
     """
-    area = np.maximum(np.bincount(labels, minlength=count), 1)
-    absent = _sums((missing / deviation) ** 2, labels, count) / area
-    present = _sums(((missing - template) / deviation) ** 2, labels, count) / area
+    absent, present = _misfits(missing, np.broadcast_to(template, missing.shape), deviation, labels, count)
+    return _fit(absent, present, labels)
+
+
+def _fit(
+    absent: npt.NDArray[np.float64], present: npt.NDArray[np.float64], labels: npt.NDArray[np.intp]
+) -> npt.NDArray[np.float64]:
+    """The odds by the sums over each particle of what is off, squared, if it is absent and if it is present."""
+    area = np.maximum(np.bincount(labels, minlength=absent.shape[1]), 1)
     least = _FREEDOM * FILL_ERROR
-    fit = np.log((least + _INDEPENDENT * absent) / (least + _INDEPENDENT * present))
+    fit: npt.NDArray[np.float64] = np.log(
+        (least + _INDEPENDENT * absent / area) / (least + _INDEPENDENT * present / area)
+    )
     return (_FREEDOM + _INDEPENDENT) / 2 * fit
 
 
-def _sums(values: Samples, labels: npt.NDArray[np.intp], count: int) -> npt.NDArray[np.float64]:
-    return np.stack([np.bincount(labels, row, minlength=count) for row in values])
+@kernel
+def _misfits(
+    missing: Samples, template: Samples, deviation: Samples, labels: npt.NDArray[np.intp], count: int
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    absent, present = np.zeros((len(missing), count)), np.zeros((len(missing), count))
+    for k in range(len(missing)):
+        for i in range(len(labels)):
+            absent[k, labels[i]] += (missing[k, i] / deviation[k, i]) ** 2
+            present[k, labels[i]] += ((missing[k, i] - template[k, i]) / deviation[k, i]) ** 2
+    return absent, present
 
 
 def amplitude(
@@ -79,14 +97,36 @@ def amplitude(
     others show nothing: (particles).
     """
     norm = np.maximum(np.bincount(labels, shape**2, minlength=count), 1e-12)
-    levels = _sums(missing * shape, labels, count) / norm
+    shown, absent, common, own = _products(missing, shape, deviation, labels, count)
     best, chosen = np.full(count, -np.inf), np.zeros(count)
-    for level in np.maximum(levels, 0.0):
-        ratio = odds(missing, (level[labels] * shape).astype(np.float32), deviation, labels, count)
-        total = _best_run(ratio)
+    for level in np.maximum(shown / norm, 0.0):
+        total = _best_run(_fit(absent, absent - 2 * level * common + level**2 * own, labels))
         better = total > best
         best[better], chosen[better] = total[better], level[better]
     return chosen
+
+
+@kernel
+def _products(
+    missing: Samples,
+    shape: npt.NDArray[np.float32],
+    deviation: Samples,
+    labels: npt.NDArray[np.intp],
+    count: int,
+) -> npt.NDArray[np.float64]:
+    """Sums over each particle, (4, frames, particles): of `missing` times `shape`, and three that are weighted.
+
+    These are of `missing` squared, `missing` times `shape`, and `shape` squared, each by the deviation squared.
+    """
+    sums = np.zeros((4, len(missing), count))
+    for k in range(len(missing)):
+        for i in range(len(labels)):
+            said, weight = missing[k, i], 1 / deviation[k, i] ** 2
+            sums[0, k, labels[i]] += said * shape[i]
+            sums[1, k, labels[i]] += said * said * weight
+            sums[2, k, labels[i]] += said * shape[i] * weight
+            sums[3, k, labels[i]] += shape[i] * shape[i] * weight
+    return sums
 
 
 def _best_run(ratios: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -174,3 +174,18 @@ def sums(
                     lower = (1 - right) * int(values[y + 1, x]) + right * int(values[y + 1, x + 1])
                     out[v + reach, u + reach] += weight * ((1 - down) * upper + down * lower)
     return out
+
+
+def robust_mean(
+    missing: npt.NDArray[np.floating], deviation: npt.NDArray[np.floating], usable: Mask, places: npt.NDArray[np.intp]
+) -> tuple[Floats, Floats]:
+    """Mean over the frames, (frames, pixels), re-weighted six times, and its deviation."""
+    usable = np.array([column if column.any() else ~column for column in usable.T]).T
+    mean = np.array([np.median(values[which]) for values, which in zip(missing.T, usable.T, strict=True)])
+    weight = np.zeros(missing.shape)
+    for _ in range(6):
+        for k, i in np.ndindex(*missing.shape):
+            around = ((missing[k].astype(np.float64) - mean)[places == places[i]] ** 2).mean()
+            weight[k, i] = usable[k, i] / (around + 0.02 * float(deviation[k, i]) ** 2 + 2e-5)
+        mean = (weight * missing).sum(axis=0) / weight.sum(axis=0)
+    return mean, 1 / np.sqrt(weight.sum(axis=0))

@@ -2,10 +2,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import ndimage
 
-from dustwatch.processing.estimate import SecondLook, estimate
+from dustwatch.processing.estimate import SecondLook, _places, _robust_mean, _smoothed, estimate
 from dustwatch.processing.particles import LifeParams
+from tests import naive
 
 RNG = np.random.default_rng(4)
 FRAMES = 8
@@ -135,3 +138,46 @@ def test_one_frame_that_disagrees_casts_no_doubt() -> None:
     assert other is not None
     core = density > 0.04
     np.testing.assert_allclose(other.doubt[core], plain.doubt[core], rtol=0.3)
+
+
+kernels = settings(deadline=None, max_examples=40)
+seeds = st.integers(0, 2**32 - 1)
+
+
+@kernels
+@given(frames=st.integers(1, 9), seed=seeds)
+def test_the_mean_is_reweighted_place_by_place(frames: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    missing = rng.normal(0, 0.1, (frames, 30)).astype(np.float32)
+    deviation = rng.uniform(0.005, 0.1, missing.shape).astype(np.float32)
+    usable, places = rng.random(missing.shape) < 0.6, rng.permutation(np.arange(30) // 8)
+    for found, expected in zip(
+        _robust_mean(missing, deviation, usable, places),
+        naive.robust_mean(missing, deviation, usable, places),
+        strict=True,
+    ):
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
+@kernels
+@given(shape=st.tuples(st.integers(1, 40), st.integers(1, 40)), share=st.floats(0, 1), seed=seeds)
+def test_smoothing_at_a_mask_is_that_of_a_plane_with_nothing_elsewhere(
+    shape: tuple[int, int], share: float, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    mask = rng.random(shape) < share
+    planes = rng.normal(size=(2, *shape)).astype(np.float32) * mask
+    expected = np.stack([ndimage.gaussian_filter(plane, 1.0)[mask] for plane in planes])
+    np.testing.assert_allclose(_smoothed(planes[:, mask], mask), expected, atol=2e-6)
+
+
+@kernels
+@given(seed=seeds)
+def test_a_place_is_a_square_of_one_particle(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    rows, columns = np.nonzero(rng.random((50, 40)) < 0.5)
+    label = rng.integers(0, 3, len(rows))
+    places = _places(label, rows, columns, (50, 40))
+    squares = list(zip(label.tolist(), (rows // 16).tolist(), (columns // 16).tolist(), strict=True))
+    assert len(set(zip(places.tolist(), squares, strict=True))) == len(set(squares)) == len(set(places.tolist()))
+    assert set(places.tolist()) == set(range(len(set(squares))))

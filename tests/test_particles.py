@@ -117,6 +117,26 @@ def test_what_lay_in_a_few_of_many_frames_keeps_its_amplitude(seed: int) -> None
     np.testing.assert_allclose(found, 3.0, rtol=0.25)
 
 
+@settings(deadline=None, max_examples=30)
+@given(seed=seeds)
+def test_the_amplitude_is_the_level_whose_odds_are_best_in_a_row(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    missing, template, deviation, labels = dirty(rng, rng.random((6, 4)) < 0.5)
+    found = amplitude(missing, template, deviation, labels, 4)
+    for particle in range(4):
+        own = labels == particle
+        levels = [max(float(row[own] @ template[own] / (template[own] ** 2).sum()), 0.0) for row in missing]
+        best = 0.0
+        for level in {*levels, float(found[particle])}:
+            ratios = odds(missing[:, own], np.float32(level) * template[own], deviation[:, own], 0 * labels[own], 1)
+            runs = [ratios[first:stop].sum() for first in range(6) for stop in range(first, 7)]
+            best = max(best, *runs)
+            if level == found[particle]:
+                chosen = max(runs)
+        assert chosen == pytest.approx(best, rel=1e-4)
+        assert min(abs(found[particle] - level) for level in levels) < 1e-5
+
+
 def test_the_amplitude_is_never_negative() -> None:
     labels = np.zeros(5, np.intp)
     missing, deviation = np.full((3, 5), -0.1, np.float32), np.full((3, 5), 0.02, np.float32)

@@ -11,6 +11,17 @@ from dustwatch.processing.spots import TOUCHING, connected, peaks, widened, with
 masks = st.tuples(st.integers(1, 20), st.integers(1, 20)).flatmap(lambda shape: arrays(np.bool_, shape))
 
 
+@given(mask=masks, corners=st.booleans(), seed=st.integers(0, 99))
+def test_connected_pixels_of_one_part_have_one_number(mask: np.ndarray, corners: bool, seed: int) -> None:
+    parts = (mask * np.random.default_rng(seed).integers(1, 3, mask.shape)).astype(np.uint8)
+    found, count = connected(parts, corners=corners)
+    of_parts = [ndimage.label(parts == part, TOUCHING if corners else None) for part in (1, 2)]
+    assert count == sum(more for _, more in of_parts)
+    expected = np.where(parts == 1, of_parts[0][0], -of_parts[1][0])[parts > 0]
+    assert len(set(zip(found, expected, strict=True))) == count == len(set(found))
+    assert list(dict.fromkeys(found)) == list(range(count))
+
+
 @given(mask=masks, seed=st.integers(0, 99))
 def test_peaks_are_the_maxima_of_the_spots(mask: np.ndarray, seed: int) -> None:
     values = np.random.default_rng(seed).normal(size=mask.shape).astype(np.float32)
