@@ -93,8 +93,8 @@ def test_codes_are_off_by_no_more_than_their_rounding(shape: tuple[int, int], se
             assert codes[y, x] == UNKNOWN
             assert decoded[y, x] == 0
             continue
-        # Half a step: .5 mD near zero, 1.9 % of the value far from it.
-        assert abs(decoded[y, x] - stands_out) <= np.hypot(0.03, stands_out) * 0.0186 + 1e-6
+        # Half a step: .5 mD near zero, 1.9 % of the value far from it; and half of one of the table.
+        assert abs(decoded[y, x] - stands_out) <= np.hypot(0.03, stands_out) * 0.0186 + 0.000026
 
 
 def test_codes_keep_order_and_sign() -> None:
