@@ -40,8 +40,8 @@ if TYPE_CHECKING:
     from .planes import PlaneFile
     from .residual import ResidualParams
 
-_BAND_BYTES = 64 << 20
-_FLIGHT_BYTES = 128 << 20
+_BAND_BYTES = 48 << 20
+_FLIGHT_BYTES = 112 << 20
 _ROWS_MULTIPLE = 32
 
 _PIXEL_BYTES = 6
