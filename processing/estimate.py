@@ -25,6 +25,7 @@ from .spots import connected, peaks
 
 if TYPE_CHECKING:
     from .arrays import Mask, Plane
+    from .spots import Pixels
 
 _ROUNDS = 2
 _REWEIGHTINGS = 6
@@ -73,7 +74,7 @@ class SecondLook:
     @property
     def particles(self) -> tuple[npt.NDArray[np.intp], int]:
         """The connected places of each part: the number of each pixel's place, (pixels), and how many there are."""
-        return connected(self.parts, corners=True)
+        return connected(_pixels(self.mask), self.parts[self.mask])
 
     @property
     def error(self) -> Samples:
@@ -94,7 +95,8 @@ def estimate(look: SecondLook, guess: Values, params: LifeParams) -> Dirt | None
     """The dirt under the mask, None if there is none after all. `guess` (pixels): its density in D at first sight."""
     label, count = look.particles
     mask = look.mask
-    places = _places(label, *_pixels(mask), mask.shape)
+    rows, columns = _pixels(mask)
+    places = _places(label, rows, columns, mask.shape)
     deviation = look.error
     shape = np.maximum(guess, np.float32(1e-4))
     density = (amplitude(look.missing, shape, deviation, label, count)[label] * shape).astype(np.float32)
@@ -221,7 +223,7 @@ def _standing_out(density: Values, doubt: Values, mask: Mask) -> Mask:
     """
     level, spread = _smoothed(np.stack([density, doubt]), mask)
     standing: Mask = (density > _LEAST_D) & (level > np.clip(_FAINT_D, spread, _RIM * spread))
-    labels, count = connected(_scatter(standing.view(np.uint8), mask), corners=False)
+    labels, count = connected(_pixels(mask)[:, standing], corners=False)
     contrast = level[standing] / np.maximum(spread[standing], np.float32(1e-6))
     standing[standing] = (peaks(contrast, labels + 1, count) > _CORE)[labels]
     return standing
@@ -290,10 +292,9 @@ def _mirrored(place: int, length: int) -> int:
     return place if place < length else 2 * length - 1 - place
 
 
-def _pixels(mask: Mask) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
+def _pixels(mask: Mask) -> Pixels:
     """Rows and columns of a mask's pixels; faster than to ask for them at once."""
-    rows, columns = np.divmod(np.flatnonzero(mask), mask.shape[1])
-    return rows, columns
+    return np.stack(np.divmod(np.flatnonzero(mask), mask.shape[1]))
 
 
 def _scatter(values: npt.NDArray[Number], mask: Mask) -> npt.NDArray[Number]:

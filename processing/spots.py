@@ -23,46 +23,6 @@ Labels = npt.NDArray[np.int64]
 """(pixels): the number of each one's spot."""
 
 
-def connected(parts: npt.NDArray[np.uint8], *, corners: bool) -> tuple[npt.NDArray[np.intp], int]:
-    """Number the spots of pixels that are alike in `parts` (rows, columns) and not 0: by their first pixels, from 0.
-
-    The number of each such pixel, (pixels), and how many numbers there are. Pixels of a spot touch along an edge or, if
-    wanted, at `corners`. Hardly any time is spent on what is 0.
-    """
-    return _connected(parts, np.flatnonzero(parts > 0), corners)
-
-
-@kernel
-def _connected(
-    parts: npt.NDArray[np.uint8], pixels: npt.NDArray[np.intp], corners: bool
-) -> tuple[npt.NDArray[np.intp], int]:
-    height, width = parts.shape
-    labels = np.zeros((height, width), np.int32)
-    waiting = np.empty(len(pixels), np.intp)
-    count = 0
-    for first in pixels:
-        if labels[first // width, first % width]:
-            continue
-        count += 1
-        labels[first // width, first % width] = count
-        waiting[0] = first
-        left = 1
-        while left:
-            left -= 1
-            y, x = waiting[left] // width, waiting[left] % width
-            for v in range(max(y - 1, 0), min(y + 2, height)):
-                for u in range(max(x - 1, 0), min(x + 2, width)):
-                    reached = (corners or v == y or u == x) and parts[v, u] == parts[y, x]
-                    if reached and labels[v, u] == 0:
-                        labels[v, u] = count
-                        waiting[left] = v * width + u
-                        left += 1
-    found = np.empty(len(pixels), np.intp)
-    for i in range(len(pixels)):
-        found[i] = labels[pixels[i] // width, pixels[i] % width] - 1
-    return found, count
-
-
 def peaks(values: Plane, labels: npt.NDArray[np.integer], count: int) -> npt.NDArray[np.float32]:
     """The largest of `values` in each of the spots that `labels` numbers 1..`count`, both of one shape: (count).
 
@@ -91,24 +51,33 @@ def widened(mask: Mask, px: int) -> Mask:
     return np.asarray(ndimage.distance_transform_cdt(~mask, "taxicab") <= px)
 
 
-@kernel
-def connected(pixels: Pixels) -> tuple[Labels, int]:
+def connected(
+    pixels: Pixels, parts: npt.NDArray[np.uint8] | None = None, *, corners: bool = True
+) -> tuple[Labels, int]:
     """The connected spots that pixels make up: each pixel's number, from 0, and how many spots there are.
 
-    Pixels come row after row, and those of a row from left to right.
+    Pixels come row after row, and those of a row from left to right. They touch along an edge or, unless that is not
+    wanted, at `corners`; of several `parts` (pixels), only those of one part do.
     """
+    return _connected(pixels, np.zeros(pixels.shape[1], np.uint8) if parts is None else parts, int(corners))
+
+
+@kernel
+def _connected(pixels: Pixels, parts: npt.NDArray[np.uint8], corners: int) -> tuple[Labels, int]:
     rows, columns = pixels
     count = len(rows)
     first = np.arange(count)  # an earlier pixel of the same spot, or itself
     above = spots = 0
     for i in range(count):
-        while rows[above] < rows[i] - 1 or (rows[above] == rows[i] - 1 and columns[above] < columns[i] - 1):
+        before, after = columns[i] - corners, columns[i] + corners
+        while rows[above] < rows[i] - 1 or (rows[above] == rows[i] - 1 and columns[above] < before):
             above += 1
         beside = above
-        while rows[beside] == rows[i] - 1 and columns[beside] <= columns[i] + 1:
-            _join(first, beside, i)
+        while rows[beside] == rows[i] - 1 and columns[beside] <= after:
+            if parts[beside] == parts[i]:
+                _join(first, beside, i)
             beside += 1
-        if i > 0 and rows[i - 1] == rows[i] and columns[i - 1] == columns[i] - 1:
+        if i > 0 and rows[i - 1] == rows[i] and columns[i - 1] == columns[i] - 1 and parts[i - 1] == parts[i]:
             _join(first, i - 1, i)
     labels = np.empty(count, np.int64)
     for i in range(count):

@@ -20,7 +20,7 @@ from dustwatch.processing.observe import observe
 from dustwatch.processing.placement import Placement, turned, upright_size
 from dustwatch.processing.planes import PlaneFile
 from dustwatch.processing.raster import probe
-from dustwatch.processing.register import BEFORE_PX, MARGIN_PX, resample, split
+from dustwatch.processing.register import BEFORE_PX, LANCZOS, MARGIN_PX, resample, split
 from dustwatch.processing.residual import ResidualParams
 from dustwatch.processing.strips import Span, spans
 
@@ -273,7 +273,7 @@ def test_it_is_resampled_as_planes_are(tmp_path: Path, axis: int) -> None:
     window = glass.window(whole[0] - BEFORE_PX, whole[1] - BEFORE_PX, shape)
     assert window is not None
     steps = window.density.astype(np.float32)
-    ought, _ = resample(steps * np.float32(DENSITY_STEP_D), np.ones(shape, np.bool_), beyond, axis)
+    ought = resample(steps * np.float32(DENSITY_STEP_D), beyond, axis, LANCZOS)
     rows = Span(0, SHAPE[0], 0, SHAPE[0])
     found, _ = spread(dirt_in_frame(lies(glass, Placement(offset), drift), rows, 0.02), rows)
     np.testing.assert_allclose(found, np.where(np.abs(ought) >= 0.02, ought, 0), atol=2e-6)

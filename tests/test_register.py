@@ -68,7 +68,9 @@ def test_resampling_is_that_of_the_slow_twin(
 
 def test_no_fraction_is_a_cut() -> None:
     plane = np.random.default_rng(0).normal(size=(20, 30)).astype(np.float32)
-    np.testing.assert_allclose(resample(plane, np.zeros((13, 2)), 0, LANCZOS), plane[BEFORE_PX:-4, BEFORE_PX:-4], atol=1e-9)
+    np.testing.assert_allclose(
+        resample(plane, np.zeros((13, 2)), 0, LANCZOS), plane[BEFORE_PX:-4, BEFORE_PX:-4], atol=1e-9
+    )
 
 
 @settings(deadline=None)

@@ -14,7 +14,7 @@ masks = st.tuples(st.integers(1, 20), st.integers(1, 20)).flatmap(lambda shape: 
 @given(mask=masks, corners=st.booleans(), seed=st.integers(0, 99))
 def test_connected_pixels_of_one_part_have_one_number(mask: np.ndarray, corners: bool, seed: int) -> None:
     parts = (mask * np.random.default_rng(seed).integers(1, 3, mask.shape)).astype(np.uint8)
-    found, count = connected(parts, corners=corners)
+    found, count = connected(np.array(np.nonzero(mask)), parts[mask], corners=corners)
     of_parts = [ndimage.label(parts == part, TOUCHING if corners else None) for part in (1, 2)]
     assert count == sum(more for _, more in of_parts)
     expected = np.where(parts == 1, of_parts[0][0], -of_parts[1][0])[parts > 0]
