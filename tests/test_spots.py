@@ -11,6 +11,7 @@ from dustwatch.processing.spots import TOUCHING, connected, peaks, widened, with
 masks = st.tuples(st.integers(1, 20), st.integers(1, 20)).flatmap(lambda shape: arrays(np.bool_, shape))
 
 
+@settings(deadline=None)
 @given(mask=masks, corners=st.booleans(), seed=st.integers(0, 99))
 def test_connected_pixels_of_one_part_have_one_number(mask: np.ndarray, corners: bool, seed: int) -> None:
     parts = (mask * np.random.default_rng(seed).integers(1, 3, mask.shape)).astype(np.uint8)
