@@ -21,13 +21,13 @@ import os
 import shutil
 import struct
 import tempfile
-import zlib
 from contextlib import ExitStack, closing
 from itertools import groupby
 from operator import attrgetter, itemgetter
 from typing import IO, TYPE_CHECKING, TypeAlias
 
 import numpy as np
+from isal import isal_zlib
 
 from .image import Band, DamagedImage, ImageInfo, UnsupportedImage, in_order, regroup
 from .tiff_directory import INTEGERS, TYPE_BYTES, open_unbuffered
@@ -264,7 +264,7 @@ class _StreamedStrip:
     def __init__(self, layout: Layout, source: IO[bytes], strip: Segment, spill: IO[bytes]) -> None:
         self._layout, self._strip, self._spill = layout, strip, spill
         self._before = decode_rows(source, layout, strip)
-        self._stream = zlib.compressobj(DEFLATE_LEVEL)
+        self._stream = isal_zlib.compressobj(DEFLATE_LEVEL)
         self._size = 0
         self._changed = False
 

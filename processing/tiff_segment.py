@@ -8,6 +8,7 @@ from typing import IO, TYPE_CHECKING, cast
 
 import imagecodecs
 import numpy as np
+from isal import isal_zlib
 
 from .image import PIECE_BYTES, DamagedImage, even_heights
 from .tiff_layout import DEFLATE, HORIZONTAL, LZW, NONE, OLD_DEFLATE, ZSTD
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
     from .arrays import Scan
     from .tiff_layout import Layout, Segment
 
-DEFLATE_LEVEL = 1
-"""Twice as fast as 6. Film scans of 16 bit become 2 % smaller by it, those of 8 bit up to a tenth larger."""
+DEFLATE_LEVEL = 2
+"""Of ISA-L: with film scans three times as fast as level 1 of libdeflate, and no more than 2 % larger."""
 
 ZSTD_LEVEL = 9
 """As libtiff has it."""
@@ -69,14 +70,14 @@ def thin_heights(layout: Layout, height: int) -> Iterator[int]:
 
 def encode(layout: Layout, rows: Scan) -> bytes | bytearray:
     """Encode samples as the file does."""
-    data = cast("bytes", stored_bytes(layout, rows))  # a view of bytes will do
+    data = stored_bytes(layout, rows)
     packed: bytes | bytearray
     if layout.compression == LZW:
-        packed = imagecodecs.lzw_encode(data)
+        packed = imagecodecs.lzw_encode(cast("bytes", data))  # any view of bytes will do
     elif layout.compression == ZSTD:
-        packed = imagecodecs.zstd_encode(data, level=ZSTD_LEVEL)
+        packed = imagecodecs.zstd_encode(cast("bytes", data), level=ZSTD_LEVEL)
     else:
-        packed = imagecodecs.deflate_encode(data, level=DEFLATE_LEVEL)
+        packed = isal_zlib.compress(data, DEFLATE_LEVEL)
     return packed
 
 
