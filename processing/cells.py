@@ -83,9 +83,22 @@ def films_on(
             (start > 1 - CELL_PX) & (start < length - 1) for start, length in zip(starts, (height, width), strict=True)
         )
         places = [(start - own) / CELL_PX for start, own in zip(starts, film.corner, strict=True)]
-        values = ndimage.map_coordinates(film.values, np.meshgrid(*places, indexing="ij"), order=1, mode="nearest")
-        found.append(np.where(np.outer(rows, columns), values, np.float32(np.nan)))
+        found.append(np.where(np.outer(rows, columns), _between(film.values, *places), np.float32(np.nan)))
     return np.stack(found)
+
+
+def _between(
+    values: npt.NDArray[np.float32], rows: npt.NDArray[np.floating], columns: npt.NDArray[np.floating]
+) -> npt.NDArray[np.float32]:
+    """Values (rows, columns) where some rows and columns meet, linear between those that there are."""
+    for axis, places in enumerate((rows, columns)):
+        last = values.shape[axis] - 1
+        within = np.clip(places, 0, last)
+        before = within.astype(np.intp)
+        share = (within - before).astype(np.float32).reshape(-1, *[1] * (1 - axis))
+        lower = values.take(before, axis)
+        values = lower + share * (values.take(np.minimum(before + 1, last), axis) - lower)
+    return values
 
 
 def fixed_cells(films: npt.NDArray[np.float32], same_film_d: float) -> Mask:

@@ -149,23 +149,19 @@ class MapDraft:
         for begin, length, end in ((top, height, self._patch.height), (left, width, self._patch.width)):
             if begin % CELL_PX or (length % CELL_PX and begin + length != end) or not 0 <= begin <= end - length:
                 raise ValueError(f"{height} x {width} px at {top}, {left} are no whole cells of {self._patch}")
-        for y in range(0, height, CELL_PX):
-            for x in range(0, width, CELL_PX):
-                here = slice(y, y + CELL_PX), slice(x, x + CELL_PX)
-                lives = dirt.lives[here]
-                if not lives.any():
-                    continue
-                place = (top + y) // CELL_PX, (left + x) // CELL_PX
-                if self._cells[place] != _CLEAN:
-                    raise ValueError(f"the cell at {place} has been written")
-                cell = np.zeros((), _CELL)
-                for name in _PLANES:
-                    cell[name][: lives.shape[0], : lives.shape[1]] = getattr(dirt, name)[here]
-                self._file.seek(self._cells.nbytes + self._count * _CELL.itemsize)
-                self._file.write(cell.tobytes())
-                self._cells[place] = self._count
-                self._count += 1
-                self._dirty_px += int(np.count_nonzero(lives))
+        lives = _by_cells(dirt.lives)
+        rows, columns = np.nonzero(lives.reshape(*lives.shape[:2], -1).any(axis=2))
+        cells = np.empty(len(rows), _CELL)
+        for name in _PLANES:
+            cells[name] = _by_cells(getattr(dirt, name))[rows, columns]
+        places = rows + top // CELL_PX, columns + left // CELL_PX
+        if (self._cells[places] != _CLEAN).any():
+            raise ValueError(f"cells of {height} x {width} px at {top}, {left} have been written")
+        self._file.seek(self._cells.nbytes + self._count * _CELL.itemsize)
+        self._file.write(cells.tobytes())
+        self._cells[places] = np.arange(self._count, self._count + len(cells))
+        self._count += len(cells)
+        self._dirty_px += int(np.count_nonzero(dirt.lives))
 
     def finish(self) -> GlassMap:
         """The map, once all is added. Raises OSError where the disk is full."""
@@ -182,6 +178,15 @@ def in_steps(density: Plane, doubt: Plane, lives: npt.NDArray[np.uint32]) -> Map
         _steps(doubt, np.iinfo(np.uint16)).astype(np.uint16),
         lives,
     )
+
+
+def _by_cells(plane: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """A plane (rows, columns) by cells, (rows / 32, columns / 32, 32, 32), with 0 beyond its edges."""
+    height, width = (-(-length // CELL_PX) for length in plane.shape)
+    whole = np.pad(
+        plane, [(0, count * CELL_PX - length) for count, length in zip((height, width), plane.shape, strict=True)]
+    )
+    return whole.reshape(height, CELL_PX, width, CELL_PX).swapaxes(1, 2)
 
 
 def _steps(plane: Plane, fits: np.iinfo[Any]) -> Plane:

@@ -18,6 +18,7 @@ from typing import IO, TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
+from isal import isal_zlib
 
 from .image import Band, DamagedImage, ImageInfo, UnsupportedImage, even_heights, in_order, regroup
 
@@ -111,7 +112,7 @@ class MaskWriter:
     def __init__(self, destination: Path, height: int, width: int) -> None:
         self._target = destination.open("wb")
         self._height, self._width, self._written = height, width, 0
-        self._stream = zlib.compressobj(_MASK_LEVEL)
+        self._stream = isal_zlib.compressobj(_MASK_LEVEL)
         self._packed = bytearray()
         self._target.write(SIGNATURE)
         _write_chunk(self._target, b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))

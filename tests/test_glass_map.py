@@ -127,7 +127,7 @@ def test_a_cell_is_not_written_twice(tmp_path: Path) -> None:
     one = MapWindow(ones.astype(np.int16), ones.astype(np.uint16), ones.astype(np.uint32))
     with MapDraft(tmp_path / "map", PATCH) as draft:
         draft.add(32, 64, one)
-        with pytest.raises(ValueError, match=r"cell at \(1, 2\) has been written"):
+        with pytest.raises(ValueError, match="have been written"):
             draft.add(32, 64, one)
 
 
