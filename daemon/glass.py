@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from ..processing.cells import Patch, fixed_cells
 from ..processing.drift import STEADY, wobble
@@ -121,6 +121,22 @@ class Run:
             for members in (self.witnesses, self.cleaned)
         )
         return replace(self, witnesses=witnesses, cleaned=cleaned)
+
+
+    def told(self) -> dict[str, Any]:
+        """All of it as JSON can hold it; `of_told` makes a run of it again."""
+        return {
+            "glass_id": self.glass_id,
+            "witnesses": [member.told() for member in self.witnesses],
+            "cleaned": [member.told() for member in self.cleaned],
+            "wrong_sign": self.wrong_sign,
+        }
+
+    @staticmethod
+    def of_told(told: dict[str, Any]) -> Run:
+        """The run of which `told` says so. Raises KeyError, TypeError or ValueError where it is none."""
+        witnesses, cleaned = (tuple(Member.of_told(*one) for one in told[name]) for name in ("witnesses", "cleaned"))
+        return Run(told["glass_id"], witnesses, cleaned, told["wrong_sign"])
 
 
 class Glasses:

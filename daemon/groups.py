@@ -38,6 +38,15 @@ class Member:
     placement: Placement = UNMOVED
     bare: bool = False
 
+    def told(self) -> tuple[int, str, float, float, int, bool]:
+        """All of it in a row, as it is kept."""
+        return self.frame, self.sha256, *self.placement.offset, self.placement.orientation, self.bare
+
+    @staticmethod
+    def of_told(frame: int, sha256: str, row: float, column: float, orientation: int, bare: int) -> Member:
+        """The member of which `told` says so."""
+        return Member(frame, sha256, Placement((row, column), orientation), bool(bare))
+
 
 @dataclass(frozen=True, slots=True)
 class Group:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any, Literal
 
-from ..processing.placement import Placement
 from .errors import Remedy
 from .frame import Stamp, shown
 from .glass import Fold, Run
@@ -272,7 +271,7 @@ class Journal:
         )
         members: dict[int, list[Member]] = {}
         for first, *told in rows:
-            members.setdefault(first, []).append(_member(*told))
+            members.setdefault(first, []).append(Member.of_told(*told))
         return [Group(tuple(one)) for one in members.values()]
 
     def set_members(self, fold: Fold, members: Iterable[tuple[int, Member]]) -> None:
@@ -298,15 +297,9 @@ class Journal:
 
     def set_run(self, run: Run, *, newest: bool) -> None:
         """Keep how a map is learnt, the `newest` of its glass or an older one."""
-        told = {
-            "glass_id": run.glass_id,
-            "witnesses": [_told(member) for member in run.witnesses],
-            "cleaned": [_told(member) for member in run.cleaned],
-            "wrong_sign": run.wrong_sign,
-        }
         if newest:
             self._db.execute("UPDATE runs SET newest = 0 WHERE glass_id = ?", (run.glass_id,))
-        values = (run.map_sha256, run.glass_id, newest, json.dumps(told))
+        values = (run.map_sha256, run.glass_id, newest, json.dumps(run.told()))
         self._db.execute("INSERT OR REPLACE INTO runs VALUES (?, ?, ?, ?)", values)
 
     def run(self, map_sha256: str) -> Run:
@@ -379,10 +372,7 @@ class Journal:
 
 
 def _run(text: str) -> Run:
-    told = json.loads(text)
-    for name in ("witnesses", "cleaned"):
-        told[name] = tuple(_member(*one) for one in told[name])
-    return Run(**told)
+    return Run.of_told(json.loads(text))
 
 
 def _entry(row: tuple[Any, ...]) -> Entry:
@@ -401,11 +391,3 @@ def _decode(name: bytes) -> PurePosixPath:
 
 def _stamp(stamp: Stamp) -> tuple[int, int, int]:
     return stamp.size, stamp.mtime_ns, stamp.inode
-
-
-def _member(frame: int, sha256: str, row: float, column: float, orientation: int, bare: int) -> Member:
-    return Member(frame, sha256, Placement((row, column), orientation), bool(bare))
-
-
-def _told(member: Member) -> tuple[int, str, float, float, int, bool]:
-    return member.frame, member.sha256, *member.placement.offset, member.placement.orientation, member.bare

@@ -5,32 +5,30 @@ All of it can be made again from the originals. What is here is whole: it gets i
 
 from __future__ import annotations
 
-import json
-import os
 import shutil
-from dataclasses import asdict
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..processing.cells import Cells, Patch
-from ..processing.drift import Drift, Wobble
+from ..processing.cells import Cells
 from ..processing.fingerprint import Fingerprint
-from ..processing.glass_map import GlassMap
 from ..processing.observe import Observation
 from ..processing.planes import PlaneFile
 from ..processing.relief import Relief
+from .map_folder import PART, make_map, open_map, part_of, sync
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Set
     from pathlib import Path
 
+    from ..processing.glass_map import GlassMap
+
 _REMEMBERED = 64
 """Fingerprints held in memory: one of each glass, and all recent ones of that which a newcomer turns out to lie on."""
 
 _POINTS, _CELLS = ("dark", "light"), ("texture", "film")
-_CODES, _FINGERPRINT, _ABOUT, _PART = "residual", "fingerprint.npz", "about.json", ".part"
+_CODES, _FINGERPRINT = "residual", "fingerprint.npz"
 
 
 class Store:
@@ -46,29 +44,29 @@ class Store:
 
     def tidy(self) -> None:
         """Remove what was broken off."""
-        for part in self._frames.glob(f"*/*{_PART}"):
+        for part in self._frames.glob(f"*/*{PART}"):
             part.unlink(missing_ok=True)
-        for part in self._maps.glob(f"*{_PART}"):
+        for part in self._maps.glob(f"*{PART}"):
             shutil.rmtree(part)
 
     def codes_path(self, number: int) -> Path:
         """Where a frame's residual is to be observed into before it is kept; its folder is made."""
         self._frame(number).mkdir(exist_ok=True)
-        return _part(self._frame(number) / _CODES)
+        return part_of(self._frame(number) / _CODES)
 
     def keep(self, number: int, seen: Observation) -> None:
         """Keep a frame's observation, whose residual lies in `codes_path`. Raises OSError where the disk is full."""
         one, files = seen.fingerprint, [self._frame(number) / name for name in (_CODES, _FINGERPRINT)]
-        with _part(files[1]).open("wb") as stream:
+        with part_of(files[1]).open("wb") as stream:
             points = {name: getattr(one, name) for name in _POINTS}
             cells = {name: getattr(one, name).values for name in _CELLS}
             size, relief = [one.height, one.width], one.relief
             np.savez(stream, size=size, relief=relief.values, step=relief.step, **points, **cells)
         for file in files:
-            _sync(_part(file))
+            sync(part_of(file))
         for file in files:
-            _part(file).replace(file)
-        _sync(self._frame(number))
+            part_of(file).replace(file)
+        sync(self._frame(number))
 
     def knows(self, number: int) -> bool:
         """Whether the fingerprint of a frame is kept."""
@@ -84,33 +82,17 @@ class Store:
 
     def map(self, sha256: str) -> GlassMap | None:
         """The map of this digest, None if there is none."""
-        return _open(self._maps / sha256) if (self._maps / sha256).exists() else None
+        return open_map(self._maps / sha256) if (self._maps / sha256).exists() else None
 
     def make_map(self, sha256: str, learn: Callable[[Path], GlassMap]) -> GlassMap:
         """Keep the map that `learn` leaves in the folder it is given. Raises OSError where the disk is full."""
-        place = self._maps / sha256
-        part = _part(place)
-        shutil.rmtree(part, ignore_errors=True)
-        part.mkdir()
-        found = learn(part)
-        about = {
-            "file": found.path.name,
-            "patch": asdict(found.patch),
-            "dirty_px": found.dirty_px,
-            "wobble": _told(found.wobble),
-        }
-        (part / _ABOUT).write_text(json.dumps(about))
-        for name in (found.path.name, _ABOUT):
-            _sync(part / name)
-        part.replace(place)
-        _sync(self._maps)
-        return _open(place)
+        return make_map(self._maps / sha256, learn)
 
     def sweep(self, fingerprints: Set[int], residuals: Set[int], maps: Set[str]) -> None:
         """Give up all but the fingerprints and residuals of these frames and the maps of these digests."""
         for place in self._maps.iterdir():
             if place.name not in maps:
-                shutil.rmtree(place.replace(_part(place)))
+                shutil.rmtree(place.replace(part_of(place)))
         for place in self._frames.iterdir():
             number = int(place.name)
             if number not in residuals:
@@ -129,36 +111,3 @@ class Store:
             texture, film = (Cells(kept[name]) for name in _CELLS)
             relief = Relief(kept["relief"], int(kept["step"]))
             return Fingerprint(height, width, dark, light, texture, film, relief)
-
-
-def _part(place: Path) -> Path:
-    return place.with_name(place.name + _PART)
-
-
-def _open(place: Path) -> GlassMap:
-    about = json.loads((place / _ABOUT).read_text())
-    (top, left), height, width = (about["patch"][name] for name in ("corner", "height", "width"))
-    patch = Patch((top, left), height, width)
-    return GlassMap.open(place / about["file"], patch, about["dirty_px"], _wobble(about["wobble"]))
-
-
-def _told(wobble: Wobble | None) -> dict[str, Any] | None:
-    if wobble is None:
-        return None
-    return {"points": wobble.points.tolist(), "drifts": [asdict(drift) for drift in wobble.drifts]}
-
-
-def _wobble(told: dict[str, Any] | None) -> Wobble | None:
-    if told is None:
-        return None
-    for drift in told["drifts"]:
-        drift["coefficients"] = tuple(map(tuple, drift["coefficients"]))
-    return Wobble(np.array(told["points"], np.float32), tuple(Drift(**drift) for drift in told["drifts"]))
-
-
-def _sync(file: Path) -> None:
-    handle = os.open(file, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
