@@ -48,6 +48,9 @@ def cli() -> None:
     \b
     Clean the scans of an evening:
         dustwatch clean evening/ --output clean/
+    Clean a further frame with what is known of its glass:
+        dustwatch clean evening/ --output clean/ --keep-maps maps/
+        dustwatch clean late.tif --output clean/ --map maps/
     Is the scan of the empty glass good? It helps from the first frame on:
         dustwatch calibrate empty.tif
     Clean scans as the scan software saves them, all evening long:
@@ -102,6 +105,19 @@ _THREADS = click.option("--threads", type=click.IntRange(1), metavar="N", help="
 )
 @_PROFILE
 @_EMPTY_GLASS
+@click.option(
+    "--keep-maps",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Keep there what is learnt of each glass, for --map.",
+)
+@click.option(
+    "--map",
+    "map_",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    help="Learn nothing: clean with what --keep-maps has kept.",
+)
 @_THREADS
 @click.option(
     "--json",
@@ -117,6 +133,8 @@ def clean_command(
     output: Path,
     profile_name: str,
     empty_glass: tuple[Path, ...],
+    keep_maps: Path | None,
+    map_: Path | None,
     threads: int | None,
     report: Path | None,
     dry_run: bool,
@@ -127,16 +145,21 @@ def clean_command(
     PATH is a folder of scans or a single one; give all frames of an evening together, as it is their differences that
     tell dirt from film. Originals are never changed. In DIR every frame appears under its name, and what was done to
     it under receipts/. What an earlier run has done is not done again.
+
+    With --map frames are cleaned one by one, each with the kept map of the glass that it lies on. That is for frames
+    that come alone, or are too large to scan several of.
     """
     from .film import load_profile, with_empty_glass
     from .pipeline import Job, clean
     from .report import Reporter, check_report
 
+    if map_ is not None and (keep_maps is not None or empty_glass):
+        raise click.UsageError("with --map nothing is learnt: leave --keep-maps and --empty-glass away")
     if report is not None:
         check_report(report)
 
     profile = with_empty_glass(load_profile(profile_name), empty_glass or None)
-    job = Job(paths, output, profile, threads or _cores(), force, dry_run)
+    job = Job(paths, output, profile, threads or _cores(), force, dry_run, keep_maps, map_)
     with Reporter() as reporter:
         cleaned = clean(job, reporter.progress)
     reporter.finish(cleaned, job, report)

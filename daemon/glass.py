@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..processing.cells import Patch, fixed_cells
 from ..processing.drift import STEADY, wobble
 from ..processing.fingerprint import Fingerprint, MatchParams, common_films, same_scene
-from ..processing.landmarks import number_scenes, with_film
+from ..processing.landmarks import landmarks, number_scenes, with_film
 from ..processing.learn import MOST_FRAMES, LearnParams, Witness, learn
 from .groups import Group, Groups, Member
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Set
     from pathlib import Path
 
     from ..processing.glass_map import GlassMap
+    from ..processing.landmarks import Landmarks
     from ..processing.observe import Observation
     from .frame import Frame
     from .workplace import Workplace
@@ -122,7 +124,6 @@ class Run:
         )
         return replace(self, witnesses=witnesses, cleaned=cleaned)
 
-
     def told(self) -> dict[str, Any]:
         """All of it as JSON can hold it; `of_told` makes a run of it again."""
         return {
@@ -214,26 +215,28 @@ def find_glasses(frames: Sequence[Frame], params: MatchParams) -> list[Glass]:
     return sorted([*ended, *glasses.live], key=lambda glass: glass.members[0].frame)
 
 
-def learn_map(witnesses: Sequence[tuple[Observation, Member]], folder: Path, workplace: Workplace) -> GlassMap:
+Witnessed = Sequence[tuple["Observation", Member]]
+"""The frames that a map is learnt from: what each has shown, and where it lies."""
+
+
+def glass_landmarks(witnesses: Witnessed, params: MatchParams) -> Landmarks:
+    """What the glass is recognised by that at least two frames lie on."""
+    laid = _laid(witnesses, params)
+    return landmarks(laid.upright, laid.scenes, params, laid.bare_scenes)
+
+
+def learn_map(witnesses: Witnessed, folder: Path, workplace: Workplace) -> GlassMap:
     """Learn the map of the glass that at least two frames lie on, into `folder`."""
     profile = workplace.profile
-    upright = [one.fingerprint.placed(member.placement) for one, member in witnesses]
-    bare = [member.bare for _, member in witnesses]
-
-    def same(first: int, second: int) -> bool:
-        return bare[first] == bare[second] and same_scene(upright[first][0], upright[second][0], profile.match)
-
-    scenes = number_scenes(range(len(upright)), same)
-    patch = Patch.under((one.height, one.width, offset) for one, offset in upright)
-    fixed = fixed_cells(common_films(patch, with_film(upright, bare)), profile.match.same_film_d)
-    wobbles = wobble(
-        upright, scenes, {scene for scene, none in zip(scenes, bare, strict=True) if none}, patch, profile.match
-    )
-    drifts = wobbles.drifts if wobbles else [STEADY] * len(upright)
+    laid = _laid(witnesses, profile.match)
+    patch = Patch.under((one.height, one.width, offset) for one, offset in laid.upright)
+    fixed = fixed_cells(common_films(patch, with_film(laid.upright, laid.bare)), profile.match.same_film_d)
+    wobbles = wobble(laid.upright, laid.scenes, laid.bare_scenes, patch, profile.match)
+    drifts = wobbles.drifts if wobbles else [STEADY] * len(witnesses)
     found = learn(
         [
             Witness(one.codes, member.placement, scene, member.bare, drift)
-            for (one, member), scene, drift in zip(witnesses, scenes, drifts, strict=True)
+            for (one, member), scene, drift in zip(witnesses, laid.scenes, drifts, strict=True)
         ],
         patch,
         fixed,
@@ -243,3 +246,26 @@ def learn_map(witnesses: Sequence[tuple[Observation, Member]], folder: Path, wor
         lambda steps: workplace.progress("Learning the dirt", steps),
     )
     return replace(found, wobble=wobbles)
+
+
+@dataclass(frozen=True, slots=True)
+class _Laid:
+    """Frames as their glass has them, each with its offset, the scene that it shows, and whether it is bare of film."""
+
+    upright: list[tuple[Fingerprint, tuple[float, float]]]
+    scenes: list[int]
+    bare: list[bool]
+
+    @property
+    def bare_scenes(self) -> set[int]:
+        return {scene for scene, none in zip(self.scenes, self.bare, strict=True) if none}
+
+
+def _laid(witnesses: Witnessed, params: MatchParams) -> _Laid:
+    upright = [one.fingerprint.placed(member.placement) for one, member in witnesses]
+    bare = [member.bare for _, member in witnesses]
+
+    def same(first: int, second: int) -> bool:
+        return bare[first] == bare[second] and same_scene(upright[first][0], upright[second][0], params)
+
+    return _Laid(upright, number_scenes(range(len(upright)), same), bare)

@@ -7,8 +7,8 @@ yet to come: so a roll that is cleaned at once and one that arrives over an even
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import lru_cache
-from typing import TYPE_CHECKING
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from ..processing.fingerprint import Fingerprint, Match, MatchParams, alike, same_scene
 from ..processing.landmarks import Landmarks, landmarks, number_scenes, recognise
@@ -16,7 +16,9 @@ from ..processing.learn import MOST_FRAMES
 from ..processing.placement import ORIENTATIONS, UNMOVED, Placement, upright_size
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence, Set
+
+Patch = TypeVar("Patch")
 
 RECENT = 24
 """Members by which a glass is recognised: the newest. Only they are asked again whether they belong to it."""
@@ -71,12 +73,67 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class _Lies:
-    """How a frame lies on the glass of a group, and how surely."""
+class Lies(Generic[Patch]):
+    """How a frame lies on a patch of glass, and how surely."""
 
-    group: Group
+    patch: Patch
     placement: Placement
     score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate(Generic[Patch]):
+    """A patch of glass that a frame may lie on: the `size` (height, width) of a frame that does, as the patch has it.
+
+    `before` are the orientations in which frames have lain on it, and `match` says whether one does that is turned so.
+    """
+
+    patch: Patch
+    size: tuple[int, int]
+    before: Set[int]
+    match: Callable[[Fingerprint], Match | None]
+
+
+def placed(
+    candidate: Candidate[Patch],
+    size: tuple[int, int],
+    turned: Callable[[int], Fingerprint],
+    ways: Iterable[int],
+    params: MatchParams,
+) -> Lies[Patch] | None:
+    """How a frame of this size lies on a patch of glass, turned in one of these `ways`, if it does.
+
+    `turned` gives its fingerprint as an orientation has it.
+    """
+    found = []
+    for way in ways:
+        if not params.sizes_agree(candidate.size, upright_size(way, *size)):
+            continue
+        if match := candidate.match(turned(way)):
+            found.append(Lies(candidate.patch, Placement.of_upright(match.offset, way, *size), match.score))
+    return max(found, key=lambda one: one.score, default=None)
+
+
+def all_placed(
+    candidates: Sequence[Candidate[Patch]],
+    size: tuple[int, int],
+    turned: Callable[[int], Fingerprint],
+    params: MatchParams,
+    ways: Collection[int] = ORIENTATIONS,
+) -> list[Lies[Patch]]:
+    """How a frame of this size lies on each patch of glass that it lies on at all, the surest first.
+
+    It is tried turned and mirrored, too, if it lies on none as frames have lain on that before.
+    """
+    for usual in True, False:
+        found = []
+        for candidate in candidates:
+            asked = [way for way in ways if (way in candidate.before) == usual]
+            if lies := placed(candidate, size, turned, asked, params):
+                found.append(lies)
+        if found:
+            return sorted(found, key=lambda one: -one.score)
+    return []
 
 
 class Groups:
@@ -153,19 +210,20 @@ class Groups:
             self._same[pair] = same_scene(self._upright(first)[0], self._upright(second)[0], self._params)
         return self._same[pair]
 
-    def _recognised(self, group: Group, number: int, orientations: Iterable[int]) -> _Lies | None:
-        """How a frame lies on the glass of a group, turned in one of these ways, if it does."""
+    def _candidate(self, group: Group) -> Candidate[Group]:
         newest, _ = self._upright(group.members[-1])
+        before = {member.placement.orientation for member in group.recent}
+        return Candidate(group, (newest.height, newest.width), before, partial(self._match, group))
+
+    def _recognised(self, group: Group, member: Member) -> Lies[Group] | None:
+        """How a member lies on the glass of its group, turned as it is known to be, if it still does."""
+        way = member.placement.orientation
+        return placed(self._candidate(group), *self._frame(member.frame), (way,), self._params)
+
+    def _frame(self, number: int) -> tuple[tuple[int, int], Callable[[int], Fingerprint]]:
+        """The size of a frame, and its fingerprint as an orientation has it."""
         seen = self._fingerprint(number)
-        found = []
-        for orientation in orientations:
-            size = upright_size(orientation, seen.height, seen.width)
-            if not self._params.sizes_agree((newest.height, newest.width), size):
-                continue
-            if match := self._match(group, self._turned(number, orientation)):
-                lies = Placement.of_upright(match.offset, orientation, seen.height, seen.width)
-                found.append(_Lies(group, lies, match.score))
-        return max(found, key=lambda one: one.score, default=None)
+        return (seen.height, seen.width), partial(self._turned, number)
 
     def _match(self, group: Group, frame: Fingerprint) -> Match | None:
         if len(group.members) > 1 or group.members[0].bare:
@@ -174,21 +232,9 @@ class Groups:
         match = alike(only, frame, self._params)
         return match and replace(match, offset=(match.offset[0] + down, match.offset[1] + right))
 
-    def _all_recognised(self, groups: Sequence[Group], number: int) -> list[_Lies]:
-        """How a frame lies on the glass of each group that it lies on at all, the surest first.
-
-        It is tried turned and mirrored, too, if no glass recognises it as frames have lain on it before.
-        """
-        for usual in True, False:
-            found = []
-            for group in groups:
-                before = {member.placement.orientation for member in group.recent}
-                ways = [orientation for orientation in self._ways if (orientation in before) == usual]
-                if lies := self._recognised(group, number, ways):
-                    found.append(lies)
-            if found:
-                return sorted(found, key=lambda one: -one.score)
-        return []
+    def _all_recognised(self, groups: Sequence[Group], number: int) -> list[Lies[Group]]:
+        """How a frame lies on the glass of each group that it lies on at all, the surest first."""
+        return all_placed(list(map(self._candidate, groups)), *self._frame(number), self._params, self._ways)
 
     def _join(self, newcomer: Member) -> Group:
         """Let a frame join the groups that recognise it, which then are one; or open a new one."""
@@ -196,10 +242,10 @@ class Groups:
         if not known:
             return self._replace([], Group((replace(newcomer, placement=UNMOVED),)))
         best, *others = known
-        members = [*best.group.members, replace(newcomer, placement=best.placement)]
+        members = [*best.patch.members, replace(newcomer, placement=best.placement)]
         for other in others:
-            members += _moved(other.group, best.placement, other.placement)
-        joined = self._replace([one.group for one in known], _sorted(members))
+            members += _moved(other.patch, best.placement, other.placement)
+        joined = self._replace([one.patch for one in known], _sorted(members))
         for alone in [group for group in self.live if len(group.members) == 1]:
             for lies in self._all_recognised([joined], alone.first):
                 members = [*joined.members, replace(alone.members[0], placement=lies.placement)]
@@ -212,10 +258,7 @@ class Groups:
         if count < 3:
             return group, []
         settled = max(count - RECENT, (count - 1) // MOST_FRAMES * MOST_FRAMES)
-        found = [
-            (member, self._recognised(group, member.frame, (member.placement.orientation,)))
-            for member in group.members[settled:]
-        ]
+        found = [(member, self._recognised(group, member)) for member in group.members[settled:]]
         stays = [replace(member, placement=lies.placement) for member, lies in found if lies]
         strangers = [member for member, lies in found if not lies]
         return Group((*group.members[:settled], *stays)), strangers

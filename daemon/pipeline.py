@@ -12,9 +12,10 @@ from .errors import FrameError
 from .frame import Arrival, Outcome
 from .glass import Glass, find_glasses
 from .groups import Member
-from .intake import digests, forget, observe_all, recall
+from .intake import digests, forget, observe_all, observe_frame, recall
+from .kept import keeps, open_glasses, recognised, unrecognised
 from .output import Output, not_ours
-from .repair import clean_frame, learn_glass
+from .repair import UNRECOGNISED, Known, clean_frame, learn_glass
 from .source import find
 from .workplace import Workplace
 
@@ -25,12 +26,17 @@ if TYPE_CHECKING:
     from .film import Profile
     from .frame import Frame, Receipt
     from .glass import Run
+    from .kept import KeptGlass
     from .progress import Progress
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What ``dustwatch clean`` was asked for."""
+    """What ``dustwatch clean`` was asked for.
+
+    `keep_maps` is where to keep what is learnt of each glass; `map` is where an earlier run has kept that: nothing is
+    then learnt.
+    """
 
     paths: tuple[Path, ...]
     output: Path
@@ -38,6 +44,8 @@ class Job:
     threads: int
     force: bool = False
     dry_run: bool = False
+    keep_maps: Path | None = None
+    map: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +62,7 @@ def clean(job: Job, progress: Progress) -> Cleaned:
     Raises ServiceError where nothing can be started; what is wrong with a single frame is in its outcome.
     """
     output = Output(job.output, force=job.force)
+    glasses = open_glasses(job.map, job.profile) if job.map is not None else None
     found = find(job.paths, job.output, job.profile.empty_glass)
     failed = [Outcome(Arrival.of(path), error=error) for path, error in found.failures]
     known, unreadable = digests(found.arrivals, progress)
@@ -62,13 +71,16 @@ def clean(job: Job, progress: Progress) -> Cleaned:
         settled = {outcome.arrival: outcome for outcome in (*unreadable, *taken)}
         results: Iterable[Outcome]
         # Receipts do not say where the glass lies in empty-glass scans.
-        if not job.profile.empty_glass and _all_as_before(known, receipts, job.profile):
+        if glasses is None and not job.profile.empty_glass and _all_as_before(known, receipts, job):
             results = [Outcome(arrival, receipts[arrival], skipped=True) for arrival in known]
         elif folder is None:
             results = [Outcome(arrival, skipped=True) for arrival in known]
         else:
             workplace = Workplace(job.profile, output, folder, job.threads, progress)
-            results = _clean_roll(known, receipts, settled.keys(), workplace)
+            if glasses is None:
+                results = _clean_roll(known, receipts, settled.keys(), workplace, job.keep_maps)
+            else:
+                results = _clean_one_by_one(known, receipts, settled.keys(), glasses, workplace)
         # Of a frame that is settled it does not matter that its original is now gone.
         settled = {outcome.arrival: outcome for outcome in results} | settled
     return Cleaned((*failed, *(settled[arrival] for arrival in found.arrivals)), found.notes)
@@ -79,6 +91,7 @@ def _clean_roll(
     receipts: Mapping[Arrival, Receipt],
     settled: Set[Arrival],
     workplace: Workplace,
+    keep_maps: Path | None,
 ) -> Iterator[Outcome]:
     """Learn from all frames of the roll, and clean those that are not settled and not as an earlier run made them."""
     empty = observe_empty(workplace.profile.empty_glass, workplace)
@@ -88,7 +101,8 @@ def _clean_roll(
     frames = [*empty, *filmed]
     step = workplace.progress("Cleaning", len(filmed))
     for glass in find_glasses(frames, workplace.profile.match):
-        for run in glass.runs():
+        runs = list(glass.runs())
+        for run in runs:
             waiting = set()
             for member in run.cleaned:
                 frame = frames[member.frame]
@@ -97,25 +111,63 @@ def _clean_roll(
                     yield Outcome(frame.arrival, receipt, skipped=True)
                 elif frame.arrival not in settled:
                     waiting.add(frame.arrival)
-            for outcome in _clean_run(run, frames, waiting, workplace):
+            keep = keep_maps if run is runs[-1] and not _is_kept(run, keep_maps) else None
+            for outcome in _clean_run(run, frames, waiting, workplace, keep):
                 yield outcome
                 step()
 
 
-def _clean_run(run: Run, frames: Sequence[Frame], waiting: Set[Arrival], workplace: Workplace) -> Iterator[Outcome]:
-    """Learn the map of a run and clean those of its frames that are waiting."""
-    if not waiting:
+def _clean_run(
+    run: Run, frames: Sequence[Frame], waiting: Set[Arrival], workplace: Workplace, keep: Path | None
+) -> Iterator[Outcome]:
+    """Learn the map of a run, to be kept in the folder `keep` if given, and clean those of its frames that wait."""
+    if not waiting and not keep:
         return
     seen = [frames[member.frame] for member in run.witnesses]
     gone = recall(seen, workplace)
     yield from gone
     lost = {outcome.arrival for outcome in gone}
     run = run.without({member.frame for member in run.witnesses if frames[member.frame].arrival in lost})
-    known = learn_glass(run, frames, workplace)
+    known = learn_glass(run, frames, workplace, keep)
     for member in run.cleaned:
         if frames[member.frame].arrival in waiting:
             yield clean_frame(frames[member.frame], member, known, workplace)
     forget([frame for frame in seen if not frame.bare])
+
+
+def _clean_one_by_one(
+    known: Mapping[Arrival, str],
+    receipts: Mapping[Arrival, Receipt],
+    settled: Set[Arrival],
+    glasses: Sequence[KeptGlass],
+    workplace: Workplace,
+) -> Iterator[Outcome]:
+    """Clean the frames that are not settled with what an earlier run has kept of their glasses."""
+    step = workplace.progress("Cleaning", len(known))
+    for arrival, sha256 in known.items():
+        receipt = receipts.get(arrival)
+        possible = [*(glass.run for glass in glasses), unrecognised(glasses, sha256)]
+        if receipt and any(_as_before(receipt, sha256, run, workplace.profile) for run in possible):
+            yield Outcome(arrival, receipt, skipped=True)
+        elif arrival not in settled:
+            yield _clean_alone(arrival, sha256, glasses, workplace)
+        step()
+
+
+def _clean_alone(arrival: Arrival, sha256: str, glasses: Sequence[KeptGlass], workplace: Workplace) -> Outcome:
+    """Clean a frame with what is kept of the glass that it lies on, if it lies on any of these."""
+    try:
+        frame = observe_frame(arrival, sha256, workplace.scratch / "residual", workplace)
+    except FrameError as error:
+        return Outcome(arrival, error=error)
+    if found := recognised(glasses, frame.observation.fingerprint, sha256, workplace.profile.match):
+        glass, member = found
+        outcome = clean_frame(frame, member, Known(glass.cleaning(member), glass.map), workplace)
+    else:
+        run = unrecognised(glasses, sha256)
+        outcome = clean_frame(frame, run.cleaned[0], Known(run, why_not=UNRECOGNISED), workplace)
+    forget([frame])
+    return outcome
 
 
 def _look_at_output(known: Iterable[Arrival], output: Output) -> tuple[dict[Arrival, Receipt], list[Outcome]]:
@@ -135,8 +187,11 @@ def _look_at_output(known: Iterable[Arrival], output: Output) -> tuple[dict[Arri
     return receipts, taken
 
 
-def _all_as_before(known: Mapping[Arrival, str], receipts: Mapping[Arrival, Receipt], profile: Profile) -> bool:
-    """Whether the receipts tell of these frames and no others, so that to sort them by glass again changes nothing."""
+def _all_as_before(known: Mapping[Arrival, str], receipts: Mapping[Arrival, Receipt], job: Job) -> bool:
+    """Whether the receipts tell of these frames and no others, so that to sort them by glass again changes nothing.
+
+    Nor is there a map that is to be kept and is not.
+    """
     if receipts.keys() != known.keys():
         return False
     told = [receipts[arrival] for arrival in known]
@@ -148,10 +203,18 @@ def _all_as_before(known: Mapping[Arrival, str], receipts: Mapping[Arrival, Rece
         glass = Glass(tuple(members))
         if glass_id == replace(glass, wrong_sign=True).glass_id:
             glass = replace(glass, wrong_sign=True)
-        for run in glass.runs():
-            if not all(_as_before(told[member.frame], member.sha256, run, profile) for member in run.cleaned):
+        runs = list(glass.runs())
+        for run in runs:
+            if not all(_as_before(told[member.frame], member.sha256, run, job.profile) for member in run.cleaned):
                 return False
+        if not _is_kept(runs[-1], job.keep_maps):
+            return False
     return True
+
+
+def _is_kept(run: Run, keep_maps: Path | None) -> bool:
+    """Whether there is nothing to keep of the newest run of a glass that is not kept already."""
+    return keep_maps is None or not run.worth_learning or keeps(keep_maps, run)
 
 
 def _as_before(receipt: Receipt, input_sha256: str, run: Run, profile: Profile) -> bool:

@@ -16,10 +16,12 @@ from .film import opposites
 from .frame import Outcome, Receipt
 from .glass import learn_map
 from .intake import frame_error, require_same
+from .kept import keep_glass
 from .output import copy, sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from ..processing.glass_map import GlassMap
     from .film import Profile
@@ -30,6 +32,10 @@ if TYPE_CHECKING:
     from .workplace import Workplace
 
 ALONE = "no other frame of its resolution shares its dirt, so nothing is known of the glass"
+UNRECOGNISED = (
+    "none of the kept maps shows its dirt, so nothing is known of the glass: it was wiped, is another one, "
+    "or was scanned at another resolution"
+)
 CLEAN_GLASS = "no dirt was found on the glass in this frame"
 REENCODED = "JPEG: encoded again with its own tables, so pixels outside the repairs may differ by rounding"
 
@@ -38,21 +44,29 @@ REENCODED = "JPEG: encoded again with its own tables, so pixels outside the repa
 class Known:
     """What is known of the glass under the frames of a run, and the map of its dirt if there is one.
 
-    `seconds` is each frame's share of the time that learning took.
+    `seconds` is each frame's share of the time that learning took; `why_not` says why there is no map.
     """
 
     run: Run
     map: GlassMap | None = None
     seconds: float = 0.0
+    why_not: str = ALONE
 
 
-def learn_glass(run: Run, frames: Sequence[Frame], workplace: Workplace) -> Known:
-    """Learn the map of a run into scratch, if its frames are cleaned with one; `frames` by number."""
+def learn_glass(run: Run, frames: Sequence[Frame], workplace: Workplace, keep: Path | None = None) -> Known:
+    """Learn the map of a run, if its frames are cleaned with one; `frames` by number.
+
+    It is learnt into scratch, or, with all that is needed to recognise the glass, to be kept in the folder `keep`.
+    """
     if not run.worth_learning:
         return Known(run)
     started = time.monotonic()
     witnesses = [(frames[member.frame].observation, member) for member in run.witnesses]
-    found = learn_map(witnesses, workplace.scratch, workplace)
+
+    def learn(folder: Path) -> GlassMap:
+        return learn_map(witnesses, folder, workplace)
+
+    found = keep_glass(keep, run, witnesses, workplace.profile, learn) if keep else learn(workplace.scratch)
     return Known(run, found, (time.monotonic() - started) / len(run.witnesses))
 
 
@@ -88,7 +102,7 @@ def clean_frame(
         if doubt:
             return told(output_sha256=copy(original, draft.picture), status="abstained", reason=doubt)
         if dirt is None:
-            return receipt(output_sha256=copy(original, draft.picture), status="unchanged", reason=ALONE)
+            return receipt(output_sha256=copy(original, draft.picture), status="unchanged", reason=known.why_not)
         return _repair(draft, frame, dirt, workplace, told)
 
     try:

@@ -74,10 +74,13 @@ class GlassMap:
 
     @staticmethod
     def open(path: Path, patch: Patch, dirty_px: int, wobble: Wobble | None) -> GlassMap:
-        """That of a file. Raises OSError where it cannot be read or is too short for its index."""
+        """That of a file. Raises OSError where it cannot be read or is too short for its index, or the cells in it."""
         cells = np.empty(_grid(patch), np.int32)
         with path.open("rb") as file:
             _read(file.fileno(), cells, 0, path)
+            size = os.fstat(file.fileno()).st_size
+        if size < cells.nbytes + (int(cells.max(initial=_CLEAN)) + 1) * _CELL.itemsize:
+            raise OSError(f"{path} ends at byte {size}")
         return GlassMap(path, patch, cells, dirty_px, wobble)
 
     def part(self, top: int, left: int, shape: tuple[int, int]) -> MapPart:

@@ -28,6 +28,7 @@ TESTED_WITH = {
     "image": "raster",
     "intake": "clean_quality",
     "learn": "clean_quality",
+    "map_folder": "store",
     "pipeline": "clean_quality",
     "progress": "clean_quality",
     "repair": "clean_quality",
