@@ -132,14 +132,16 @@ def test_a_cell_is_not_written_twice(tmp_path: Path) -> None:
 
 
 def test_a_file_that_ends_too_early_is_an_error(glass: GlassMap, tmp_path: Path) -> None:
-    short = tmp_path / "map"
-    short.write_bytes(glass.path.read_bytes()[:-1])
-    cut = GlassMap.open(short, PATCH, glass.dirty_px, None)
+    short, whole = tmp_path / "map", glass.path.read_bytes()
+    for part in (whole[:-1], whole[:9], b""):
+        short.write_bytes(part)
+        with pytest.raises(OSError, match=f"map ends at byte {len(part)}"):
+            GlassMap.open(short, PATCH, glass.dirty_px, None)
+    short.write_bytes(whole)
+    opened = GlassMap.open(short, PATCH, glass.dirty_px, None)
+    short.write_bytes(whole[:-1])
     with pytest.raises(OSError, match="map ends at byte"):
-        cut.window(0, 0, SHAPE)
-    short.write_bytes(b"\1" * 9)
-    with pytest.raises(OSError, match="map ends at byte 9"):
-        GlassMap.open(short, PATCH, glass.dirty_px, None)
+        opened.window(0, 0, SHAPE)
 
 
 def test_no_file_stays_open(glass: GlassMap) -> None:
