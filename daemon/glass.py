@@ -219,10 +219,11 @@ Witnessed = Sequence[tuple["Observation", Member]]
 """The frames that a map is learnt from: what each has shown, and where it lies."""
 
 
-def glass_landmarks(witnesses: Witnessed, params: MatchParams) -> Landmarks:
-    """What the glass is recognised by that at least two frames lie on."""
+def glass_landmarks(witnesses: Witnessed, params: MatchParams) -> tuple[Landmarks, tuple[int, int]]:
+    """What the glass is recognised by that at least two frames lie on, and the (height, width) of the newest on it."""
     laid = _laid(witnesses, params)
-    return landmarks(laid.upright, laid.scenes, params, laid.bare_scenes)
+    newest, _ = laid.upright[-1]
+    return landmarks(laid.upright, laid.scenes, params, laid.bare_scenes), (newest.height, newest.width)
 
 
 def learn_map(witnesses: Witnessed, folder: Path, workplace: Workplace) -> GlassMap:

@@ -14,9 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..processing.landmarks import Landmarks, recognise
-from ..processing.placement import upright_size
 from .errors import ExitCode, ServiceError
-from .glass import Run, glass_landmarks
+from .glass import Run
 from .groups import Candidate, Member, all_placed
 from .map_folder import PART, make_map, open_map
 
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
     from ..processing.fingerprint import Fingerprint, MatchParams
     from ..processing.glass_map import GlassMap
-    from ..processing.observe import Observation
     from .film import Profile
 
 _FORMAT = 1
@@ -51,28 +49,28 @@ class KeptGlass:
 def keep_glass(
     folder: Path,
     run: Run,
-    witnesses: Sequence[tuple[Observation, Member]],
+    landmarks: Landmarks,
+    size: tuple[int, int],
     profile: Profile,
     learn: Callable[[Path], GlassMap],
 ) -> GlassMap:
-    """Keep the glass of a run, whose map `learn` leaves in the folder it is given, below `folder`.
+    """Keep a glass, see `KeptGlass`, whose map `learn` leaves in the folder it is given, below `folder`.
 
     What was kept of the same glass is replaced. Raises ServiceError where it cannot be kept.
     """
-    newest, member = witnesses[-1]
     told = {
         "format": _FORMAT,
         "glass_id": run.glass_id,
         "map_sha256": run.map_sha256,
         "profile": profile.name,
         "scan": asdict(profile.scan),
-        "size": upright_size(member.placement.orientation, newest.codes.height, newest.codes.width),
+        "size": size,
         "run": replace(run, cleaned=()).told(),
     }
 
     def leave(part: Path) -> GlassMap:
         (part / _GLASS).write_text(json.dumps(told, indent=2) + "\n")
-        np.save(part / _LANDMARKS, glass_landmarks(witnesses, profile.match).points)
+        np.save(part / _LANDMARKS, landmarks.points)
         return learn(part)
 
     try:

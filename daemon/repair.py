@@ -14,7 +14,7 @@ from ..processing.presence import present
 from .errors import FrameError
 from .film import opposites
 from .frame import Outcome, Receipt
-from .glass import learn_map
+from .glass import glass_landmarks, learn_map
 from .intake import frame_error, require_same
 from .kept import keep_glass
 from .output import copy, sha256_of
@@ -66,7 +66,11 @@ def learn_glass(run: Run, frames: Sequence[Frame], workplace: Workplace, keep: P
     def learn(folder: Path) -> GlassMap:
         return learn_map(witnesses, folder, workplace)
 
-    found = keep_glass(keep, run, witnesses, workplace.profile, learn) if keep else learn(workplace.scratch)
+    if keep is None:
+        found = learn(workplace.scratch)
+    else:
+        profile = workplace.profile
+        found = keep_glass(keep, run, *glass_landmarks(witnesses, profile.match), profile, learn)
     return Known(run, found, (time.monotonic() - started) / len(run.witnesses))
 
 

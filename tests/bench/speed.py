@@ -57,13 +57,14 @@ PARTICLES = 260
 CODECS = {"none": None, "lzw": "lzw", "deflate": "adobe_deflate"}
 
 COPY = """
-import sys, time, pyvips
+import os, sys, time, pyvips
 compression, *files = sys.argv[1:]
 started = time.perf_counter()
 for file in files:
     predictor = "none" if compression == "none" else "horizontal"
     picture = pyvips.Image.new_from_file(file, access="sequential")
-    picture.tiffsave(file + ".copy", compression=compression, predictor=predictor)
+    big = os.path.getsize(file) > 4e9
+    picture.tiffsave(file + ".copy", compression=compression, predictor=predictor, bigtiff=big)
 print((time.perf_counter() - started) / len(files))
 """
 
