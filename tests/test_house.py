@@ -29,6 +29,7 @@ TESTED_WITH = {
     "intake": "clean_quality",
     "learn": "clean_quality",
     "map_folder": "store",
+    "memory": "clean_memory",
     "pipeline": "clean_quality",
     "progress": "clean_quality",
     "repair": "clean_quality",

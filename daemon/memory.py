@@ -1,0 +1,20 @@
+"""One heap for all threads, so that memory which one of them frees is there for the others."""
+
+from __future__ import annotations
+
+import ctypes
+
+_ARENA_MAX = -8
+"""M_ARENA_MAX of malloc.h."""
+
+
+def share_heap() -> None:
+    """Have threads that start from now on share one heap, where the C library can be told so.
+
+    glibc gives each thread its own and leaves there what is freed: at every step of the work another thread's heap
+    grows to the step's size, which is 100 MB in all that nobody uses. Our arrays are few and large, so threads hardly
+    ever wait for each other.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(_ARENA_MAX, 1)
