@@ -7,6 +7,7 @@ without the loudest scene must still be significant. One leaf in one frame is no
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 Frames = npt.NDArray[np.float32]
 """(frames, rows, columns)."""
+
+Values = npt.NDArray[np.float32]
+"""(pixels): values at the pixels of a mask, row after row."""
 
 _MOST = np.float32(3)
 """At how many textures what stands out is clipped."""
@@ -61,24 +65,6 @@ class EvidenceParams:
         return replace(self, seed=seed, grow=grow, without_loudest=rest)
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
-    """What the frames say together: its significance, smoothed, and what of that is left, each (rows, columns).
-
-    `without_loudest` is what is left if one scene is not asked, of all that would leave least. `error`
-    (rows / 16, columns / 16) is the standard deviation in D that makes a significance of a density.
-    """
-
-    significance: Plane
-    without_loudest: Plane
-    error: Plane
-
-    def density(self, mask: Mask) -> npt.NDArray[np.float32]:
-        """The weighted mean residual in D at the pixels of a mask, row after row."""
-        rows, columns = np.nonzero(mask)
-        return self.significance[mask] * self.error[rows // SQUARE_PX, columns // SQUARE_PX]
-
-
 def runs(scenes: int) -> list[tuple[int, int]]:
     """Runs of scenes to ask for dirt, each as its first and one past its last: all of 0..`scenes` - 1, then parts.
 
@@ -96,19 +82,19 @@ def runs(scenes: int) -> list[tuple[int, int]]:
 
 @dataclass(frozen=True, slots=True)
 class Voices:
-    """What each scene says, smoothed: `says` (scenes, rows, columns) are weighted residuals in 1 / D.
+    """What scenes say, smoothed: weighted residuals in 1 / D, each added to all that has been said before.
 
-    `weights` (scenes, rows / 16, columns / 16) in 1 / D^2 are those of the squares of `texture`; `bare` (scenes) tells
-    which show no film.
+    `said` (scenes + 1, rows, columns) begins with what came before the first. `weights` (scenes, rows / 16,
+    columns / 16) in 1 / D^2 are those of the squares of `texture`; `bare` (scenes) tells which show no film.
     """
 
-    says: Frames
+    said: Frames
     weights: Frames
     bare: npt.NDArray[np.bool_]
 
     def of_run(self, first: int, stop: int) -> Voices:
         """Those of scenes `first`..`stop` - 1."""
-        return Voices(self.says[first:stop], self.weights[first:stop], self.bare[first:stop])
+        return Voices(self.said[first : stop + 1], self.weights[first:stop], self.bare[first:stop])
 
 
 def hear(
@@ -128,17 +114,19 @@ def hear(
     shape = frames[0].shape
     rows, columns = (-(-length // SQUARE_PX) for length in shape)
     count = np.bincount(scenes)
-    says, weights = np.zeros((len(count), *shape), np.float32), np.zeros((len(count), rows, columns), np.float32)
+    said, weights = np.zeros((len(count) + 1, *shape), np.float32), np.zeros((len(count), rows, columns), np.float32)
     bare_scenes = np.zeros(len(count), np.bool_)
     for frame, told, scene, none in zip(frames, moduli, scenes, bare, strict=True):
         texture = told.texture(params).squares
         weight = told.counts / (SQUARE_PX**2 * count[scene] * texture**2)
         weight = weight[:rows, :columns].astype(np.float32)
         residual = frame.smoothed(np.full_like(texture, np.inf) if none else _MOST * texture)
-        _say(residual, weight, says[scene])
+        _say(residual, weight, said[scene + 1])
         weights[scene] += weight
         bare_scenes[scene] |= none
-    return Voices(says, weights, bare_scenes)
+    for before, after in pairwise(said):
+        after += before
+    return Voices(said, weights, bare_scenes)
 
 
 @kernel
@@ -159,14 +147,42 @@ def _widen(squares: npt.NDArray[np.float32], row: npt.NDArray[np.float32]) -> No
         row[u * SQUARE_PX : (u + 1) * SQUARE_PX] = squares[u]
 
 
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """What scenes say together: its `significance` (rows, columns), smoothed. Where nobody says anything it is 0.
+
+    `error` (rows / 16, columns / 16) is the standard deviation in D of the mean over all scenes, `errors` (scenes, the
+    same) over all others. It is 0 where no mean can be had.
+    """
+
+    voices: Voices
+    significance: Plane
+    error: Plane
+    errors: Frames
+
+    def density(self, mask: Mask) -> Values:
+        """The weighted mean residual in D at the pixels of a mask, row after row."""
+        rows, columns = np.nonzero(mask)
+        return self.significance[mask] * self.error[rows // SQUARE_PX, columns // SQUARE_PX]
+
+    def without_loudest(self, mask: Mask) -> Values:
+        """The significance at the pixels of a mask if one scene is not asked, of all that would leave least.
+
+        Bare ones are always asked.
+        """
+        rows, columns = np.nonzero(mask)
+        rest = np.empty(len(rows), np.float32)
+        _all_without_loudest(rows, columns, self.voices.said, self.voices.bare, self.error, self.errors, rest)
+        return rest
+
+
 def gather(voices: Voices) -> Evidence:
-    """Sum up what scenes say; where nobody says anything, everything is 0. Bare ones are always asked."""
+    """Sum up what scenes say."""
     together = voices.weights.sum(axis=0)
-    others = np.where(voices.bare[:, None, None], together, together - voices.weights)
-    error, errors = _error(together), _error(others, _ALONE * together)
-    significance, without_loudest = (np.empty(voices.says.shape[1:], np.float32) for _ in range(2))
-    _gather(voices.says, voices.bare, error, errors, significance, without_loudest)
-    return Evidence(significance, without_loudest, error)
+    error, errors = _error(together), _error(together - voices.weights, _ALONE * together)
+    significance = np.empty(voices.said.shape[1:], np.float32)
+    _gather(voices.said[0], voices.said[-1], error, significance)
+    return Evidence(voices, significance, error, errors)
 
 
 def _error(weights: npt.NDArray[np.float32], least: Plane | float = 0.0) -> npt.NDArray[np.float32]:
@@ -178,33 +194,42 @@ def _error(weights: npt.NDArray[np.float32], least: Plane | float = 0.0) -> npt.
 
 
 @kernel
-def _gather(
-    says: Frames, bare: npt.NDArray[np.bool_], error: Plane, errors: Frames, significance: Plane, without_loudest: Plane
-) -> None:
-    scenes, height, width = says.shape
-    scale = np.empty(width, np.float32)
-    scales = np.empty((scenes, width), np.float32)
+def _gather(before: Plane, after: Plane, error: Plane, significance: Plane) -> None:
+    height, width = significance.shape
+    row = np.empty(width, np.float32)
     for y in range(height):
         if y % SQUARE_PX == 0:
-            _widen(error[y // SQUARE_PX], scale)
-            for k in range(scenes):
-                _widen(errors[k, y // SQUARE_PX], scales[k])
-        total, least = significance[y], without_loudest[y]
-        total[:] = np.float32(0)
-        for k in range(scenes):
-            said = says[k, y]
-            for x in range(width):
-                total[x] += said[x]
+            _widen(error[y // SQUARE_PX], row)
         for x in range(width):
-            least[x] = total[x] * scale[x]
-        for k in range(scenes):
-            if not bare[k]:
-                said, of_others = says[k, y], scales[k]
-                for x in range(width):
-                    rest = (total[x] - said[x]) * of_others[x]
-                    least[x] = min(rest, least[x])
-        for x in range(width):
-            total[x] *= scale[x]
+            significance[y, x] = (after[y, x] - before[y, x]) * row[x]
+
+
+@kernel
+def _without_loudest(
+    y: int, x: int, said: Frames, bare: npt.NDArray[np.bool_], error: Plane, errors: Frames
+) -> np.float32:
+    scenes = len(bare)
+    v, u = y // SQUARE_PX, x // SQUARE_PX
+    total = said[scenes, y, x] - said[0, y, x]
+    least = total * error[v, u]
+    for k in range(scenes):
+        if not bare[k]:
+            least = min(least, (total - (said[k + 1, y, x] - said[k, y, x])) * errors[k, v, u])
+    return least
+
+
+@kernel
+def _all_without_loudest(
+    rows: npt.NDArray[np.intp],
+    columns: npt.NDArray[np.intp],
+    said: Frames,
+    bare: npt.NDArray[np.bool_],
+    error: Plane,
+    errors: Frames,
+    rest: Values,
+) -> None:
+    for i in range(len(rows)):
+        rest[i] = _without_loudest(rows[i], columns[i], said, bare, error, errors)
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +247,10 @@ def suspects(evidence: Evidence, params: EvidenceParams, margin_px: int, known: 
     """
     spots, boxes = _spots(
         evidence.significance,
-        evidence.without_loudest,
+        evidence.voices.said,
+        evidence.voices.bare,
+        evidence.error,
+        evidence.errors,
         np.zeros(evidence.significance.shape, np.bool_) if known is None else known,
         params.seed,
         params.grow,
@@ -243,7 +271,10 @@ def suspects(evidence: Evidence, params: EvidenceParams, margin_px: int, known: 
 @kernel
 def _spots(
     significance: Plane,
-    without_loudest: Plane,
+    said: Frames,
+    bare: npt.NDArray[np.bool_],
+    error: Plane,
+    errors: Frames,
     known: Mask,
     seed: float,
     grow: float,
@@ -266,13 +297,14 @@ def _spots(
             taken[y, x] = True
             found[0, 0], found[0, 1] = y, x
             count, done, news = 1, 0, False
-            loudest = without_loudest[y, x]
+            loudest = _without_loudest(y, x, said, bare, error, errors)
             top, bottom, left, right = y, y + 1, x, x + 1
             while done < count:
                 v, u = found[done]
                 done += 1
                 news = news or not known[v, u]
-                loudest = max(loudest, without_loudest[v, u])
+                if loudest <= enough:
+                    loudest = max(loudest, _without_loudest(v, u, said, bare, error, errors))
                 top, bottom, left, right = min(top, v), max(bottom, v + 1), min(left, u), max(right, u + 1)
                 for b in range(max(v - 1, 0), min(v + 2, height)):
                     for a in range(max(u - 1, 0), min(u + 2, width)):

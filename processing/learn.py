@@ -174,7 +174,7 @@ def _margin_px(params: LearnParams) -> int:
 
 def _suspected(voices: Voices, params: LearnParams) -> tuple[npt.NDArray[np.uint8], Plane]:
     """By which run of scenes, from 1, dirt is suspected, 0 where by none, and its density, both (rows, columns)."""
-    parts = np.zeros(voices.says.shape[1:], np.uint8)
+    parts = np.zeros(voices.said.shape[1:], np.uint8)
     density, spots = np.zeros(parts.shape, np.float32), np.zeros(parts.shape, np.bool_)
     count = len(voices.bare)
     for number, (first, stop) in enumerate(runs(count), start=1):

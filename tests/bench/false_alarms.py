@@ -23,7 +23,7 @@ from dustwatch.processing import learn as learning
 from dustwatch.processing.cells import Patch, fixed_cells
 from dustwatch.processing.density import Tone
 from dustwatch.processing.estimate import estimate
-from dustwatch.processing.evidence import Evidence, gather, hear, suspects
+from dustwatch.processing.evidence import Voices, gather, hear, suspects
 from dustwatch.processing.fingerprint import MatchParams, common_films, same_scene
 from dustwatch.processing.landmarks import number_scenes
 from dustwatch.processing.learn import MOST_FRAMES, LearnParams, Witness, glass_tiles, lay, look_again
@@ -169,7 +169,9 @@ def alarms(frames: Sequence[Seen], params: LearnParams, threads: int) -> Alarms:
             dirty = dirty if dirt is None else dirt.lives > 0
         evidence = gather(voices)
         asked = telling[tile.inner]
-        whole, rest = (plane[tile.inner][asked] for plane in (evidence.significance, evidence.without_loudest))
+        inside = np.zeros(tile.shape, np.bool_)
+        inside[tile.inner] = asked
+        whole, rest = evidence.significance[inside], evidence.without_loudest(inside)
         return Alarms(
             moments(whole),
             moments(rest),
@@ -233,9 +235,9 @@ def gaussian(params: LearnParams) -> list[str]:
     asked = params.evidence
     noise = ndimage.gaussian_filter(np.random.default_rng(0).standard_normal((2000, 2000), np.float32), 1.0)
     noise /= noise.std()
-    found = suspects(
-        Evidence(noise, noise, noise[::SQUARE_PX, ::SQUARE_PX]), asked, round(params.residual.background_px / 4)
-    )
+    weights = np.ones((1, *(-(-length // SQUARE_PX) for length in noise.shape)), np.float32)
+    alone = Voices(np.stack([np.zeros_like(noise), noise]), weights, np.ones(1, np.bool_))
+    found = suspects(gather(alone), asked, round(params.residual.background_px / 4)).wide
     grow, seed, rest = (f"{stats.norm.sf(t):.1e}" for t in (asked.grow, asked.seed, asked.without_loudest))
     rate = ndimage.label(found, TOUCHING)[1] / (noise.size / 1e6)
     return ["Gaussian", "", "", "1", grow, seed, "1", rest, f"{rate:.2f}", "", "", "", ""]
