@@ -65,6 +65,26 @@ def test_quick_benchmark_prints_the_tables(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "quality.png").stat().st_size > 10_000
 
 
+def test_one_large_frame_is_cleaned_with_a_kept_map_and_all_is_removed(tmp_path: Path) -> None:
+    folder = tmp_path / "work"
+    folder.mkdir()
+    size = ("--height", "2100", "--width", "900")  # of two pieces, which are cut
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.bench.large", *size, "--folder", str(folder), "--output", str(tmp_path / "out")],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    ((heads, line),) = tables(done.stdout)
+    told = dict(zip(heads, line, strict=True))
+    assert told["width x height"] == "900 x 2100"
+    assert float(told["after"]) > float(told["inside dB before"]) + 10
+    assert 50 < float(told["peak memory, MB"]) < 600
+    assert (tmp_path / "out" / "large.md").read_text() == done.stdout
+    assert list(folder.iterdir()) == []
+
+
 def test_what_is_dirt_and_what_is_clean() -> None:
     glass = np.array([[0.0, 0.014, 0.02, 0.05, 0.05, 0.0]], np.float32)
     specks = np.array([[0.0, 0.0, 0.0, 0.0, 0.01, 0.01]], np.float32)
