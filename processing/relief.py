@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from .cells import Corner
 
 _LARGEST = 2 << 20
-"""Values in a relief, at most: one is held for every frame."""
+"""Values in a relief beyond which it is made coarser: one is held for every frame."""
+
+_COARSEST = 4
+"""Pixels along each axis that a value stands for at most: dirt is not heard in squares much larger than itself."""
 
 _FINE, _COARSE = 0.5, 1.25
 """Standard deviations of the two Gaussians between which dirt is, in values."""
@@ -98,7 +101,7 @@ class Heard:
 def step_of(height: int, width: int) -> int:
     """Pixels along each axis that one value of the relief stands for, of a picture of so many."""
     step = 2
-    while (height // step) * (width // step) > _LARGEST:
+    while step < _COARSEST and (height // step) * (width // step) > _LARGEST:
         step *= 2
     return step
 
