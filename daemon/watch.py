@@ -166,6 +166,8 @@ class Watch:
             )
         except (OSError, sqlite3.Error) as error:
             self._astray, self._in_work = True, None
+            self._ready = []  # frames come in their order, and this one was taken out of it
+            self.look_again()
             self._rest_until = self._clock() + _REST_S
             self._say(self._state, f"cannot be used: {error}; make room, or mend it: waiting for that")
             return False

@@ -44,6 +44,9 @@ _BAND_BYTES = 48 << 20
 _FLIGHT_BYTES = 112 << 20
 _ROWS_MULTIPLE = 32
 
+_HALO_PX = 64
+"""How far beyond its own rows a band sees the film that spans holes."""
+
 _PIXEL_BYTES = 6
 """What a pixel of a band takes in memory beside its samples."""
 
@@ -127,10 +130,9 @@ def clean(
     ImageError where the file does not decode or cannot be rewritten, OSError where the disk is full.
     """
     residual = residual.on(info.height, info.width)
-    halo = reach_px(residual) + SQUARE_PX
     row_bytes = info.row_bytes + _PIXEL_BYTES * info.width
-    plan = bands(info.height, row_bytes, budget_bytes=_BAND_BYTES, halo=halo, multiple=_ROWS_MULTIPLE)
-    band_bytes = max(_BAND_BYTES, (2 * halo + _ROWS_MULTIPLE) * row_bytes)
+    plan = bands(info.height, row_bytes, budget_bytes=_BAND_BYTES, halo=_HALO_PX, multiple=_ROWS_MULTIPLE)
+    band_bytes = max(_BAND_BYTES, (2 * _HALO_PX + _ROWS_MULTIPLE) * row_bytes)
     defects = DefectList()
 
     def work(job: tuple[Span, Scan]) -> _Repaired:
@@ -246,9 +248,12 @@ def _repair_band(
     params: RepairParams,
 ) -> _Repaired:
     """Repair the rows of `span`; `rows` holds them with their halo."""
-    seen = dirt_in_frame(dirt, span, params.min_density_d)
-    codes = dirt.codes.read(span.low, span.high, 0, info.width)
-    texture = Moduli.of(codes).without(codes, seen.pixels[0] - span.low, seen.pixels[1]).texture(residual)
+    reach = max(reach_px(residual) + SQUARE_PX, _HALO_PX)
+    low, high = max(span.start - reach, 0), min(span.stop + reach, info.height)
+    seen = dirt_in_frame(dirt, Span(span.start, span.stop, low, high), params.min_density_d)
+    codes = dirt.codes.read(low, high, 0, info.width)
+    texture = Moduli.of(codes).without(codes, seen.pixels[0] - low, seen.pixels[1]).texture(residual)
+    seen = seen.where((seen.pixels[0] >= span.low) & (seen.pixels[0] < span.high))
     # What lies in the halo alone is for another band to fill.
     spots, count = connected(seen.pixels)
     ours = np.zeros(count, np.bool_)
@@ -266,7 +271,7 @@ def _repair_band(
         picture[places],
         own.density,
         own.doubt,
-        texture.at(*places),
+        texture.at(own.pixels[0] - low, own.pixels[1]),
         spanned[:, inside],
         tone,
         params.scanner_noise,

@@ -113,7 +113,7 @@ class MaskWriter:
         self._target = destination.open("wb")
         self._height, self._width, self._written = height, width, 0
         self._stream = isal_zlib.compressobj(_MASK_LEVEL)
-        self._packed = bytearray()
+        self._plain, self._packed = bytearray(), bytearray()
         self._target.write(SIGNATURE)
         _write_chunk(self._target, b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
 
@@ -132,8 +132,12 @@ class MaskWriter:
         # Filters would make more of what is not 0.
         unfiltered = np.zeros((len(rows), 1 + self._width), np.uint8)
         unfiltered[:, 1:] = rows
-        self._packed += self._stream.compress(unfiltered.data)
+        self._plain += unfiltered.data
         self._written += len(rows)
+        # What ISA-L makes of data depends on the pieces that it is given them in.
+        while len(self._plain) >= BLOCK_BYTES:
+            self._packed += self._stream.compress(self._plain[:BLOCK_BYTES])
+            del self._plain[:BLOCK_BYTES]
         while len(self._packed) > BLOCK_BYTES:
             _write_chunk(self._target, b"IDAT", bytes(self._packed[:BLOCK_BYTES]))
             del self._packed[:BLOCK_BYTES]
@@ -142,6 +146,7 @@ class MaskWriter:
         """Write what is left, once all rows are written (ValueError). Raises OSError where the disk is full."""
         if self._written != self._height:
             raise ValueError(f"a mask ends at row {self._written} of {self._height}")
+        self._packed += self._stream.compress(self._plain)
         _write_chunk(self._target, b"IDAT", bytes(self._packed) + self._stream.flush())
         _write_chunk(self._target, b"IEND", b"")
         self._target.flush()
