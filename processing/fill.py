@@ -19,7 +19,7 @@ from .kernel import kernel
 if TYPE_CHECKING:
     from .arrays import Mask
 
-_SWEEPS, _OVER = 3, 1.5
+_SWEEPS, _OVER = 4, 1.5
 """Sweeps before and after each correction, and their over-relaxation.
 
 They leave errors of some thousandths of what the edge varies by: a better membrane is no better guess of the film.
