@@ -49,12 +49,6 @@ class Texture:
         _interpolate(self.squares, rows, columns, busy)
         return busy
 
-    def spread(self, shape: tuple[int, int]) -> Plane:
-        """The same for all pixels of a window of `shape` (rows, columns)."""
-        busy = np.empty(shape, np.float32)
-        _spread(self.squares, busy)
-        return busy
-
 
 @dataclass(frozen=True, slots=True)
 class Moduli:
@@ -163,23 +157,3 @@ def _interpolate(squares: Plane, rows: Places, columns: Places, busy: npt.NDArra
         above = squares[up, left] + later * (squares[up, right] - squares[up, left])
         below = squares[down, left] + later * (squares[down, right] - squares[down, left])
         busy[i] = above + lower * (below - above)
-
-
-@kernel
-def _spread(squares: Plane, busy: Plane) -> None:
-    count = squares.shape[1]
-    line = np.empty(count + 1, np.float32)
-    ramp = ((np.arange(SQUARE_PX) + 0.5) / SQUARE_PX).astype(np.float32)
-    for y in range(busy.shape[0]):
-        up, down, lower = _between(y, squares.shape[0])
-        for u in range(count):
-            line[u] = squares[up, u] + lower * (squares[down, u] - squares[up, u])
-        line[count] = line[count - 1]
-        row = busy[y]
-        for x in range(min(SQUARE_PX // 2, len(row))):
-            row[x] = line[0]
-        for u in range(count):
-            start = u * SQUARE_PX + SQUARE_PX // 2
-            more = line[u + 1] - line[u]
-            for k in range(min(SQUARE_PX, len(row) - start)):
-                row[start + k] = line[u] + ramp[k] * more
