@@ -2,9 +2,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-FILES := $(sort $(wildcard daemon/*.py processing/*.py profiles/*))
+FILES := $(sort $(wildcard daemon/*.py daemon/*/*.py processing/*.py profiles/*))
+# Scanners can be driven where there is what python-sane is built from.
+WITH_SCANNER := $(if $(and $(wildcard /usr/include/sane/sane.h),$(shell command -v cc)),scanner)
 # Named after the list of files: a file that comes or goes has to be installed, one that is edited has not.
-READY := $(VENV)/ready-$(firstword $(shell echo '$(FILES)' | cksum))
+READY := $(VENV)/ready-$(firstword $(shell echo '$(FILES) $(WITH_SCANNER)' | cksum))
 
 .PHONY: help demo test check bench bench-full bench-speed clean
 
@@ -44,6 +46,6 @@ $(READY): pyproject.toml constraints.txt
 	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@echo 'Installing into $(VENV); the first time this takes some minutes.'
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-warn-script-location \
-		--constraint constraints.txt --editable '.[dev]' --config-settings editable_mode=strict
+		--constraint constraints.txt --editable '.[dev$(WITH_SCANNER:%=,%)]' --config-settings editable_mode=strict
 	@rm -f $(VENV)/ready-*
 	@touch $@

@@ -18,7 +18,7 @@ from dustwatch.processing.defects import Defect
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
-SOURCES = sorted(file for folder in ("daemon", "processing") for file in (ROOT / folder).glob("[!_]*.py"))
+SOURCES = sorted(file for folder in ("daemon", "processing") for file in (ROOT / folder).rglob("[!_]*.py"))
 
 TESTED_WITH = {
     "clean": "clean_quality",
