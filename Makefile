@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-FILES := $(sort $(wildcard daemon/*.py daemon/*/*.py processing/*.py profiles/*))
+FILES := $(sort $(wildcard daemon/*.py daemon/*/*.py processing/*.py profiles/* profiles/*/*))
 # Scanners can be driven where there is what python-sane is built from.
 WITH_SCANNER := $(if $(and $(wildcard /usr/include/sane/sane.h),$(shell command -v cc)),scanner)
 # Named after the list of files: a file that comes or goes has to be installed, one that is edited has not.

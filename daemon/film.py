@@ -25,7 +25,7 @@ from ..processing.fingerprint import MatchParams
 from ..processing.particles import LifeParams
 from ..processing.residual import ResidualParams
 from .errors import ExitCode, ServiceError
-from .yaml_file import Line, Problem, Schema, Written, did_you_mean, make_list_absolute, strict, to_text
+from .yaml_file import Line, Problem, Schema, Written, did_you_mean, is_path, make_list_absolute, strict, to_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -89,11 +89,6 @@ def find_profile(name_or_path: str) -> Path:
     if name_or_path not in known:
         raise ServiceError(_unknown(name_or_path, known), ExitCode.USAGE)
     return known[name_or_path]
-
-
-def is_path(name_or_path: str) -> bool:
-    """Whether this asks for a file rather than for a name."""
-    return os.sep in name_or_path or name_or_path.endswith((".yaml", ".yml"))
 
 
 def known_profiles() -> dict[str, Path]:

@@ -16,8 +16,8 @@ from annotated_types import Interval
 from platformdirs import user_state_path
 
 from .errors import ExitCode, ServiceError
-from .film import is_path, load_profile
-from .yaml_file import KeyPath, Problem, Schema, Written, make_list_absolute, no_path, strict
+from .film import load_profile
+from .yaml_file import KeyPath, Problem, Schema, Written, is_path, make_list_absolute, no_path, strict
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

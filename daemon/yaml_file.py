@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import re
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
@@ -141,6 +142,11 @@ class Schema(Generic[T]):
             case _:
                 wanted = re.sub(r"^(Input|String) should", "should", error["msg"])
         return f"{wanted}, not {json.dumps(error['input'], ensure_ascii=False)}"
+
+
+def is_path(name_or_path: str) -> bool:
+    """Whether this asks for a file rather than for a name."""
+    return os.sep in name_or_path or name_or_path.endswith((".yaml", ".yml"))
 
 
 def no_path(text: str) -> str | None:

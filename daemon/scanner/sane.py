@@ -1,0 +1,358 @@
+"""The scanner itself, in the worker process only: python-sane for devices, options and start, sane_read for the rows.
+
+python-sane reads no rows that are padded, of four samples or of more than 2 GiB, so they are read from the handle that
+it holds. What it takes of options it takes without a look: a misspelt one, or a number for a switch. So all is checked
+here before it gets there, and read back.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import _sane
+import numpy as np
+import numpy.typing as npt
+import sane
+
+from ..errors import ExitCode, ServiceError
+from .device import CORNERS, NEAR, Device, Kind, Option, Range, as_written, same, unfit
+from .fault import Fault, scanner_error
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from .device import Choices, Value
+    from .plan import Window
+    from .section import ScannerSection
+
+GOOD, END = 0, 5
+
+_FAULTS = {
+    1: Fault.REFUSED,
+    2: Fault.CANCELLED,
+    3: Fault.BUSY,
+    4: Fault.REFUSED,
+    6: Fault.JAMMED,
+    7: Fault.NO_DOCUMENTS,
+    8: Fault.COVER_OPEN,
+    9: Fault.IO_ERROR,
+    10: Fault.IO_ERROR,
+    11: Fault.DENIED,
+}
+"""What a status of SANE means in the middle of things."""
+
+_NOT_THERE = (Fault.REFUSED, Fault.IO_ERROR)
+"""What a device that is not there answers to being opened."""
+
+_KINDS: dict[int, Kind] = {0: "switch", 1: "whole number", 2: "number", 3: "text", 4: "push button"}
+_UNITS = ("", "px", "bit", "mm", "dpi", "%", "µs")
+_INT, _FIXED, _BUTTON, _GROUP = 1, 2, 4, 5
+_SOFT_SELECT, _HARD_SELECT, _SOFT_DETECT, _INACTIVE = 1, 2, 4, 32
+_WORD_BYTES = 4
+
+_WINDOW_SLACK_MM = 0.5
+"""By so much a device may move the edge of a window to where it can stop."""
+
+
+class _Parameters(ctypes.Structure):
+    """SANE_Parameters."""
+
+    _fields_ = (
+        ("format", ctypes.c_int),
+        ("last_frame", ctypes.c_int),
+        ("bytes_per_line", ctypes.c_int),
+        ("pixels_per_line", ctypes.c_int),
+        ("lines", ctypes.c_int),
+        ("depth", ctypes.c_int),
+    )
+
+
+_FORMATS = ("gray", "color", "red", "green", "blue")
+
+# Through python-sane's own module, which is the libsane that it is bound to.
+_library = ctypes.CDLL(_sane.__file__)
+_library.sane_strstatus.restype = ctypes.c_char_p
+_library.sane_get_parameters.argtypes = (ctypes.c_void_p, ctypes.POINTER(_Parameters))
+_library.sane_read.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.POINTER(ctypes.c_int))
+
+_STATUS_OF = {_library.sane_strstatus(status).decode(): status for status in _FAULTS}
+"""Statuses by the text that is all that python-sane tells."""
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """What SANE calls a frame: the rows of one pass.
+
+    `format`: of `_FORMATS`. `last`: nothing of this picture follows. `height` is None where it is not known.
+    """
+
+    format: str
+    last: bool
+    width: int
+    height: int | None
+    depth: int
+    row_bytes: int
+
+
+def devices() -> tuple[Device, ...]:
+    """List the devices that SANE finds."""
+    sane.init()
+    return tuple(Device(*map(str, listed)) for listed in sane.get_devices())
+
+
+class Scanner:
+    """An open device. All methods raise ScannerError; after any error nothing more can be asked of it."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        sane.init()
+        try:
+            self._dev = sane.open(name).dev
+        except _sane.error as error:
+            status = _STATUS_OF.get(str(error), 9)
+            fault = _FAULTS[status]
+            fault = Fault.VANISHED if fault in _NOT_THERE else fault
+            raise scanner_error(name, fault, f"it cannot be opened ({error})") from error
+
+    def close(self) -> None:
+        """End a scan that goes on, and let go of the device."""
+        self._dev.cancel()
+        self._dev.close()
+        sane.exit()
+
+    # --- options --------------------------------------------------------------------------------------------
+
+    def options(self) -> tuple[Option, ...]:
+        """All options with their values; not of buttons, for reading one uses its being pressed up."""
+        described = self._described().values()
+        return tuple(self._with_value(number, option) for number, option in described)
+
+    def pressed(self, names: Iterable[str]) -> frozenset[str]:
+        """Which of these buttons have been pressed since they were last read."""
+        described = self._described()
+        unknown = [name for name in names if name not in described]
+        if unknown:
+            buttons = ", ".join(name for name, (_, option) in described.items() if option.button) or "none"
+            self._refuse([f"there is no button {', '.join(unknown)}; there are: {buttons}"])
+        return frozenset(name for name in names if self._get(described[name][0]))
+
+    def set(self, settings: Mapping[str, Value]) -> None:
+        """Set options; refuses with all that is wrong."""
+        self._refuse(self._apply(settings))
+
+    def configure(self, section: ScannerSection, window: Window | None, *, infrared: bool = False) -> None:
+        """Set all that the section says, for its infrared scan if wanted, then the window; read it back.
+
+        Refuses with all that is wrong.
+        """
+        self._refuse(self._configure(section, window, infrared))
+
+    def check(self, section: ScannerSection, windows: Sequence[Window]) -> None:
+        """Set the device as for scans of each window and of infrared. Refuses with all that is wrong."""
+        described = self._described()
+        problems = [_unknown(name, described) for name in (section.lamp,) if name is not None and name not in described]
+        for infrared in (True, False):
+            for window in windows or (None,):
+                problems += self._configure(section, window, infrared)
+        self._refuse(list(dict.fromkeys(problems)))
+
+    def _configure(self, section: ScannerSection, window: Window | None, infrared: bool) -> list[str]:
+        problems = self._apply(section.infrared_settings if infrared else section.settings)
+        described = self._described()
+        for name in section.required:
+            if name not in described:
+                problems.append(f"required option {_unknown(name, described)}")
+            elif not described[name][1].active:
+                problems.append(f"required option {name} is inactive with these options")
+        if window is not None:
+            problems += self._place(window, section)
+        return problems
+
+    def value(self, name: str) -> Value | None:
+        """The value of an option, None where there is none."""
+        number, option = self._described().get(name, (0, None))
+        return self._with_value(number, option).value if option else None
+
+    def _refuse(self, problems: list[str]) -> None:
+        if problems:
+            raise scanner_error(self.name, Fault.REFUSED, "; ".join(problems))
+
+    def _apply(self, settings: Mapping[str, Value]) -> list[str]:
+        """Set options, those that are inactive when others have been set; give what is wrong."""
+        problems: list[str] = []
+        pending, done = dict(settings), {}
+        while pending:
+            waiting = {}
+            for name, value in pending.items():
+                described = self._described()
+                number, option = described.get(name, (0, None))
+                if option is None:
+                    problems.append(_unknown(name, described))
+                elif (fault := unfit(option, value)) is not None:
+                    problems.append(fault)
+                elif not option.active:
+                    waiting[name] = value
+                else:
+                    self._set(number, option, value)
+                    done[name] = value
+            if len(waiting) == len(pending):
+                problems += [f"{name} is inactive with these options" for name in waiting]
+                break
+            pending = waiting
+        # Setting one option may have changed another.
+        for name, value in self._different(done).items():
+            number, option = self._described()[name]
+            if option.active:
+                self._set(number, option, value)
+        described = self._described()
+        for name, value in self._different(done).items():
+            number, option = described[name]
+            became = self._with_value(number, option).value
+            what = "is inactive with these options" if became is None else f"became {as_written(became)}"
+            problems.append(f"{name}: {as_written(value)} {what}; possible: {option.possible}")
+        return problems
+
+    def _different(self, settings: Mapping[str, Value]) -> dict[str, Value]:
+        """Those options that do not have these values; push buttons have none."""
+        described = self._described()
+        wanted = {name: value for name, value in settings.items() if described[name][1].kind != "push button"}
+        return {
+            name: value for name, value in wanted.items() if not same(self._with_value(*described[name]).value, value)
+        }
+
+    def _place(self, window: Window, section: ScannerSection) -> list[str]:
+        """Set the window; give what is wrong."""
+        described = self._described()
+        unit = {"mm": "mm", "pixels": "px"}[section.geometry]
+        missing = [name for name in CORNERS if name not in described or not described[name][1].active]
+        if missing:
+            return [f"it has no {', '.join(missing)}, so that no window can be set"]
+        found = described["tl-x"][1].unit
+        if found != unit:
+            right = {"mm": "mm", "px": "pixels"}.get(found, "mm")
+            return [f"it measures the window in {right}; write geometry: {right}"]
+        per_mm = 1.0 if unit == "mm" else (section.geometry_dpi or section.resolution or 0.0) / 25.4
+        far = (window.x + window.width, window.y + window.height)
+        wanted = dict(zip(CORNERS, (mm * per_mm for mm in (window.x, window.y, *far)), strict=True))
+        outside = [
+            f"{name} {value:g} {unit} lies outside the device's area, {option.possible}"
+            for name, value in wanted.items()
+            if isinstance((option := described[name][1]).constraint, Range)
+            and not option.constraint.low - NEAR <= value <= option.constraint.high + NEAR
+        ]
+        if outside:
+            return outside
+        for near, away in (("tl-x", "br-x"), ("tl-y", "br-y")):
+            # Neither edge may pass the other on the way.
+            beyond = wanted[near] > float(self._get(described[away][0]) or 0)
+            for name in (away, near) if beyond else (near, away):
+                number, option = described[name]
+                self._set(number, option, round(wanted[name]) if option.kind == "whole number" else wanted[name])
+        problems = []
+        for name, value in wanted.items():
+            number, option = described[name]
+            became = float(self._get(number) or 0)
+            step = option.constraint.step if isinstance(option.constraint, Range) else 0
+            if abs(became - value) > max(step, 1.0 if unit == "px" else 0.0, _WINDOW_SLACK_MM * per_mm):
+                problems.append(f"{name}: {value:g} {unit} became {became:g}; possible: {option.possible}")
+        return problems
+
+    def _described(self) -> dict[str, tuple[int, Option]]:
+        """Numbers and descriptions of all options, without values. Fetched anew: any setting may have changed them."""
+        try:
+            listed = self._dev.get_options()
+        except _sane.error as error:
+            self._fail(error, "its options cannot be read")
+        return {name: (number, option) for number, option in map(_option, listed) if (name := option.name)}
+
+    def _with_value(self, number: int, option: Option) -> Option:
+        if not (option.active and option.readable):
+            return option
+        value = self._get(number)
+        return replace(option, value=bool(value) if option.kind == "switch" else value)
+
+    def _get(self, number: int) -> Value | None:
+        try:
+            value: Value | None = self._dev.get_option(number)
+        except _sane.error as error:
+            self._fail(error, "an option cannot be read")
+        return value
+
+    def _set(self, number: int, option: Option, value: Value) -> None:
+        # python-sane takes nothing but floats for numbers, and nothing but integers for the rest.
+        sent = float(value) if option.kind == "number" else value if isinstance(value, str) else int(value)
+        try:
+            self._dev.set_option(number, sent)
+        except _sane.error as error:
+            self._fail(error, f"{option.name} cannot be set to {as_written(value)}, possible: {option.possible}")
+
+    # --- rows -----------------------------------------------------------------------------------------------
+
+    def start(self) -> Frame:
+        """Start a pass, or the next one."""
+        try:
+            self._dev.start()
+            told = self._dev.get_parameters()
+        except _sane.error as error:
+            self._fail(error, "it does not start")
+        # There stands the handle in the object of python-sane, which has no way to ask for it.
+        self._handle = ctypes.c_void_p.from_address(id(self._dev) + object.__basicsize__).value
+        found = _Parameters()
+        _library.sane_get_parameters(self._handle, ctypes.byref(found))
+        size = (found.pixels_per_line, found.lines)
+        frame_format = _FORMATS[found.format] if 0 <= found.format < len(_FORMATS) else "unknown format"
+        if told != (frame_format, found.last_frame, size, found.depth, found.bytes_per_line):
+            raise ServiceError("this version of python-sane cannot be used; install 2.9.2", ExitCode.USAGE)
+        height = found.lines if found.lines >= 0 else None
+        return Frame(frame_format, bool(found.last_frame), size[0], height, found.depth, found.bytes_per_line)
+
+    def read(self, buffer: npt.NDArray[np.uint8], start: int) -> int | None:
+        """Read what there is into `buffer` from byte `start` on; None at the end of the pass."""
+        count = ctypes.c_int()
+        status = _library.sane_read(self._handle, buffer.ctypes.data + start, buffer.size - start, ctypes.byref(count))
+        if status == END:
+            return None
+        if status != GOOD:
+            raise scanner_error(self.name, _FAULTS.get(status, Fault.IO_ERROR), "it stopped in the middle of a scan")
+        return count.value
+
+    def cancel(self) -> None:
+        """End the scan: after its last pass, too."""
+        self._dev.cancel()
+
+    def _fail(self, error: Exception, what: str) -> NoReturn:
+        fault = _FAULTS[_STATUS_OF.get(str(error), 9)]
+        raise scanner_error(self.name, fault, f"{what} ({error})") from error
+
+
+def _option(listed: tuple[Any, ...]) -> tuple[int, Option]:
+    """Number and description of an option as python-sane lists it."""
+    number, name, title, _, kind, unit, size, capabilities, constraint = listed
+    button = bool(capabilities & _HARD_SELECT and capabilities & _SOFT_DETECT) and kind <= _INT
+    table = kind <= _FIXED and size > _WORD_BYTES
+    limits: Range | Choices | None = None
+    if isinstance(constraint, tuple):
+        limits = Range(*constraint)
+    elif constraint is not None:
+        limits = tuple(constraint)
+    return number, Option(
+        "" if kind == _GROUP else name,
+        title,
+        _KINDS.get(kind, "push button"),
+        _UNITS[unit],
+        limits,
+        None,
+        active=not capabilities & _INACTIVE,
+        settable=bool(capabilities & _SOFT_SELECT),
+        readable=bool(capabilities & _SOFT_DETECT) and not (button or table) and kind < _BUTTON,
+        table=table,
+        button=button,
+    )
+
+
+def _unknown(name: str, known: Iterable[str]) -> str:
+    from ..yaml_file import did_you_mean  # a library that a worker without problems does without
+
+    return f"there is no option {name}{did_you_mean(name, known)}"
