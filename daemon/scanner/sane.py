@@ -12,8 +12,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import _sane
-import numpy as np
-import numpy.typing as npt
 import sane
 
 from ..errors import ExitCode, ServiceError
@@ -22,6 +20,9 @@ from .fault import Fault, scanner_error
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+
+    import numpy as np
+    import numpy.typing as npt
 
     from .device import Choices, Value
     from .plan import Window
