@@ -67,6 +67,8 @@ def cli() -> None:
     All values of one, inherited ones included; or its file, with the reasons:
         dustwatch profiles show generic-slide
         dustwatch profiles show --source generic-negative
+    Be a film scanner with dirty glass, to try scanning on:
+        dustwatch virtual-scanner
     Is the profile that I wrote all right?
         dustwatch profiles check my-film.yaml
 
@@ -313,6 +315,93 @@ def demo_command(output: Path, frames: int, megapixels: float, threads: int | No
     from .demo import run_demo
 
     run_demo(output, frames=frames, megapixels=megapixels, threads=threads or _cores(), seed=seed)
+
+
+@cli.command("virtual-scanner")
+@click.option(
+    "--listen",
+    "address",
+    default="127.0.0.1:6566",
+    show_default=True,
+    metavar="ADDRESS[:PORT]",
+    help="Where; SANE only looks at port 6566.",
+)
+@click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Another seed, other film and dirt.")
+@click.option("--repeat-frame", is_flag=True, help="Never change the film: the same window, the same pixels.")
+@click.option(
+    "--holder",
+    metavar="NAME|FILE",
+    help="Film lies in its slots. Without one, film fills whatever window is scanned.",
+)
+@click.option(
+    "--fault",
+    "faults",
+    multiple=True,
+    metavar="KIND@WHEN",
+    help="What goes wrong with the first scan, the second, ...: WHEN is start, or a share of its bytes.",
+)
+@click.option("--rate", type=_FloatRange(1), metavar="BYTES", help="So many bytes a second, no more.")
+@click.option(
+    "--button",
+    "buttons",
+    multiple=True,
+    metavar="NAME@LOAD",
+    help="Press a button when load number LOAD is ready to be scanned.",
+)
+def virtual_scanner_command(
+    address: str,
+    seed: int,
+    repeat_frame: bool,
+    holder: str | None,
+    faults: tuple[str, ...],
+    rate: float | None,
+    buttons: tuple[str, ...],
+) -> None:
+    """Be a film scanner with dirt on its glass that any SANE program can scan from.
+
+    It is no model of one: it serves simulated film over the network protocol of SANE, with flatbed, transparency unit
+    and infrared, at any resolution, and prints "ready" when it does. New film lies in it when all of it has been
+    scanned; the dirt stays, as dirt does. The same seed and the same scans give the same pixels.
+
+    
+    Let SANE find it (a configuration of its own keeps the start short):
+        mkdir sane; echo net > sane/dll.conf; echo 127.0.0.1 > sane/net.conf
+        export SANE_CONFIG_DIR=$PWD/sane
+    Which scanners are there, and what can they do?
+        scanimage -L
+        scanimage -d net:127.0.0.1:film -A
+    Scan a frame of 36 x 24 mm:
+        scanimage -d net:127.0.0.1:film --source "Transparency Unit" --resolution 1200 --depth 16 \
+            -x 36 -y 24 --format tiff > frame-1.tif
+
+    While it runs, lines on its input are commands, each answered by a line:
+
+    
+        fault KIND WHEN         let a coming scan fail; WHEN is start, or a share like 0.5, KIND is jammed,
+                                cover-open, no-documents, busy, io-error, short, stall, vanish, blank, white
+                                or none (that scan goes well)
+        rate BYTES | none       deliver no more in a second
+        press BUTTON            scan, file, email or copy
+        load                    put in new film
+        wipe                    clean the glass, which gets dirty anew
+        truth FOLDER [NUMBER]   write what film and dirt are in the last whole scan, or an earlier one, as
+                                film.npy, glass.npy and specks.npy
+    """
+    from .virtual.console import run_virtual_scanner, virtual_scanner
+
+    host, port = _host_and_port(address)
+    scanner = virtual_scanner(seed, holder, repeat_frame=repeat_frame, faults=faults, rate=rate, buttons=buttons)
+    run_virtual_scanner(scanner, host, port)
+
+
+def _host_and_port(address: str) -> tuple[str, int]:
+    """Split ``ADDRESS[:PORT]``; an IPv6 address with a port stands in brackets."""
+    host, colon, port = address.rpartition(":")
+    if not colon or (":" in host and not host.endswith("]")):
+        return address.strip("[]"), 6566
+    if not port.isdecimal() or not 0 < int(port) < 65536:
+        raise click.BadParameter(f"{port!r} is no port; write ADDRESS:PORT", param_hint="--listen")
+    return host.strip("[]"), int(port)
 
 
 def _cores() -> int:

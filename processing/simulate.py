@@ -31,6 +31,9 @@ FILM_BASE_D = (0.10, 0.22, 0.32)
 FILM_GAMMA = 0.62
 """Density that a tenfold exposure adds."""
 
+EXPOSURES = (0.85, 1.15)
+"""From how scarce to how ample frames are exposed."""
+
 _LAMP = np.float32(0.9)
 """What the lamp gives without film, in the middle, as a share of full scale."""
 
@@ -122,7 +125,8 @@ class Roll:
         """The frame at `index`, 0 <= index < len(self)."""
         p = self.params
         rng = np.random.default_rng((p.seed, 1, index))
-        film = _negative(self._scene(index // p.scene_repeats, p.height, p.width), rng, p)
+        scene = self._scene(index // p.scene_repeats, p.height, p.width)
+        film = negative(scene, rng.uniform(*EXPOSURES), p.grain_d, rng)
         for fixture in p.fixtures:
             film = _FIXTURES[fixture](film)
         specks = _splat(_draw_dirt(rng, p.specks, p, self._outlines), (0.0, 0.0), film.shape[:2])
@@ -151,7 +155,7 @@ class Roll:
             seen += _veil(glass, p)[..., None]
         if "holder edge" in p.fixtures:
             seen[-_HOLDER_PX:] = 1e-4
-        noisy = seen + rng.standard_normal(seen.shape, dtype=np.float32) * p.noise * np.sqrt(seen)
+        noisy = sensed(seen, p.noise, rng)
         if p.sharpen:
             noisy, film = (_sharpened(light, p.sharpen) for light in (noisy, film))
         values = np.rint(stored(as_seen(noisy, p.tone), p.tone) * p.maximum)
@@ -182,14 +186,21 @@ class Roll:
         return history + [(*entry, p.frames) for entry in alive]
 
 
-def _negative(scene: Planes, rng: np.random.Generator, p: RollParams) -> Planes:
-    """Linear transmittance of a colour negative of `scene`: base plus mask, a straight curve, and grain."""
+def negative(scene: Planes, exposure: float, grain_d: float, rng: np.random.Generator) -> Planes:
+    """Linear transmittance of a colour negative of `scene`: base plus mask, a straight curve, and grain.
+
+    `exposure` is a factor to the scene's light, one of `EXPOSURES`; `grain_d` the standard deviation of the grain.
+    """
     base = np.array(FILM_BASE_D, np.float32)
-    exposure = rng.uniform(0.85, 1.15)
     density = base + np.float32(FILM_GAMMA) * np.log10(np.maximum(scene * exposure, 0.004) / np.float32(0.004))
     grain = ndimage.gaussian_filter(rng.standard_normal(scene.shape, dtype=np.float32), (0.6, 0.6, 0))
-    grain *= p.grain_d / grain.std()
+    grain *= grain_d / grain.std()
     return np.power(10.0, -np.maximum(density + grain, 0.02), dtype=np.float32)
+
+
+def sensed(light: Planes, noise: float, rng: np.random.Generator) -> Planes:
+    """`light` as a sensor counts it, whose noise at full scale has the standard deviation `noise`."""
+    return np.asarray(light + rng.standard_normal(light.shape, dtype=np.float32) * noise * np.sqrt(light), np.float32)
 
 
 def _veil(glass: Plane, p: RollParams) -> Plane:
@@ -230,14 +241,23 @@ def _draw_dirt(rng: np.random.Generator, count: int, p: RollParams, outlines: Se
     """`count` particles anywhere on the glass: 55 % faint (.05-.25 D), the rest up to 1.3 D; blur sigma .6-2 px."""
     particles = []
     for _ in range(count):
-        shape = outlines[int(rng.integers(len(outlines)))] if outlines else _invented_outline(rng, p.scale)
-        sigma = rng.uniform(0.6, 2.0) * p.scale
-        margin = int(np.ceil(4 * sigma)) + 2
-        soft = ndimage.gaussian_filter(np.pad(shape, margin).astype(np.float32), sigma)
-        peak = rng.uniform(0.05, 0.25) if rng.random() < 0.55 else rng.uniform(0.25, 1.3)
-        corner = rng.integers((p.height, p.width)) - np.array(soft.shape) // 2
-        particles.append(Particle((int(corner[0]), int(corner[1])), soft * np.float32(peak / soft.max())))
+        density = draw_particle(rng, p.scale, outlines)
+        corner = rng.integers((p.height, p.width)) - np.array(density.shape) // 2
+        particles.append(Particle((int(corner[0]), int(corner[1])), density))
     return particles
+
+
+def draw_particle(rng: np.random.Generator, scale: float, outlines: Sequence[Mask] = ()) -> Plane:
+    """A piece of dirt of one of the `outlines`, or of an invented one `scale` times as large as in a frame of 1800 px.
+
+    It is surrounded by so many pixels that it has faded away there.
+    """
+    shape = outlines[int(rng.integers(len(outlines)))] if outlines else _invented_outline(rng, scale)
+    sigma = rng.uniform(0.6, 2.0) * scale
+    margin = int(np.ceil(4 * sigma)) + 2
+    soft = ndimage.gaussian_filter(np.pad(shape, margin).astype(np.float32), sigma)
+    peak = rng.uniform(0.05, 0.25) if rng.random() < 0.55 else rng.uniform(0.25, 1.3)
+    return np.asarray(soft * np.float32(peak / soft.max()), np.float32)
 
 
 def _invented_outline(rng: np.random.Generator, scale: float) -> Mask:
