@@ -137,7 +137,7 @@ class Platen:
 
 def scattered(area: Area, count: int, rng: np.random.Generator) -> tuple[Dirt, ...]:
     """`count` particles anywhere in `area`."""
-    places = rng.uniform((0, 0), (area.width, area.height), (count, 2)) + (area.x, area.y)
+    places = rng.uniform((area.x, area.y), (area.x + area.width, area.y + area.height), (count, 2))
     shapes = rng.integers(_SHAPES, size=count)
     return tuple(Dirt(float(x), float(y), int(shape)) for (x, y), shape in zip(places, shapes, strict=True))
 

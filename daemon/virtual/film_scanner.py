@@ -139,13 +139,11 @@ class FilmScanner:
             self._press_for(self.bed.load_number + 1)
 
     def view(self, number: int) -> View:
-        """The scan that was delivered as number `number`, from 1 on. Raises ValueError when it is not known (any more)."""
-        known = len(self.delivered)
-        if not 0 <= known - 1 - (self.delivered_count - number) < known:
-            raise ValueError(
-                f"there is no scan {number}; {self.delivered_count} were delivered, {known} are remembered"
-            )
-        return self.delivered[known - 1 - (self.delivered_count - number)]
+        """The scan that was delivered as number `number`, from 1 on. Raises ValueError where it is not remembered."""
+        oldest = self.delivered_count - len(self.delivered) + 1
+        if not oldest <= number <= self.delivered_count:
+            raise ValueError(f"there is no scan {number}: those from {oldest} to {self.delivered_count} are remembered")
+        return self.delivered[number - oldest]
 
     def _press_for(self, load_number: int) -> None:
         button = self._presses.pop(load_number, None)
@@ -169,9 +167,11 @@ class Session:
         return [self._now(one) for one in _OPTIONS]
 
     def get(self, number: int) -> tuple[Descriptor, Value]:
-        """Give an option and what it holds; a button is released by that. Raises RefusedError for what holds nothing."""
+        """Give an option and what it holds; that releases a button. Raises RefusedError for what holds nothing."""
         option = self._option(number)
-        if not option.capabilities & Capability.SOFT_DETECT or option.capabilities & Capability.INACTIVE:
+        if option.name not in self._values and option.name not in BUTTONS:
+            raise RefusedError(Status.INVALID)
+        if option.capabilities & Capability.INACTIVE:
             raise RefusedError(Status.INVALID)
         if option.name in BUTTONS:
             pressed = option.name in self._scanner.pressed
@@ -375,9 +375,7 @@ _OPTIONS = (
         _SETTABLE | Capability.ADVANCED,
         Range(0, 60, 1),
     ),
-    Descriptor(
-        "calibrate", "Calibrate", "Find white and black anew.", Kind.BUTTON, Unit.NONE, 0, Capability.SOFT_SELECT
-    ),
+    Descriptor("calibrate", "Calibrate", "Find white and black anew.", Kind.BUTTON, Unit.NONE, 0, _SETTABLE),
     _group("Buttons"),
     *(_switch(name, f"{name.capitalize()} button", "Pressed since it was last read.", _BUTTON) for name in BUTTONS),
 )

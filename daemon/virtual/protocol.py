@@ -150,7 +150,7 @@ class Init:
 
 @dataclass(frozen=True, slots=True)
 class GetDevices:
-    """Which devices are there?"""
+    """Ask which devices are there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +169,7 @@ class Close:
 
 @dataclass(frozen=True, slots=True)
 class GetOptionDescriptors:
-    """Which options has the device, as they are now?"""
+    """Ask which options the device has, as they are now."""
 
     handle: int
 
@@ -188,7 +188,7 @@ class ControlOption:
 
 @dataclass(frozen=True, slots=True)
 class GetParameters:
-    """What will the next frame be?"""
+    """Ask what the next frame will be."""
 
     handle: int
 
