@@ -10,8 +10,8 @@ import shutil
 from datetime import datetime
 from fractions import Fraction
 from importlib.metadata import version
-from time import monotonic
-from typing import TYPE_CHECKING, NoReturn
+from time import monotonic, sleep
+from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -39,20 +39,25 @@ if TYPE_CHECKING:
     from .plan import Plan
     from .sane import Frame, Scanner
 
+    Tell: TypeAlias = Callable[[Progress | Starting | None], None]
+
 _BLOCK_BYTES = 4 << 20
 """Rows are written in blocks of about this size."""
 
 _TELL_S = 0.1
 """Progress is told so often."""
 
+_IDLE_S = 0.01
+
 _SEPARATE = ("red", "green", "blue")
 """Formats of passes that bring a colour each."""
 
 
-def scan(scanner: Scanner, plan: Plan, file: Path, tell: Callable[[Progress | Starting], None]) -> Scanned:
+def scan(scanner: Scanner, plan: Plan, file: Path, tell: Tell) -> Scanned:
     """Scan as planned into a TIFF at `file`, made anew.
 
-    Raises ScannerError, after which the file is of no use, and whatever `tell` raises.
+    `tell` is called with None where there is nothing to tell, so that it can raise what ends the scan. Raises that, and
+    ScannerError; after either the file is of no use.
     """
     started, now = monotonic(), datetime.now().astimezone()
     section, infrared = plan.section, plan.section.infrared
@@ -85,9 +90,7 @@ def scan(scanner: Scanner, plan: Plan, file: Path, tell: Callable[[Progress | St
 class _Passes:
     """The passes of one scan on their way into a file; `first` is the first of them. It has to be closed."""
 
-    def __init__(
-        self, scanner: Scanner, plan: Plan, first: Frame, file: Path, tell: Callable[[Progress | Starting], None]
-    ) -> None:
+    def __init__(self, scanner: Scanner, plan: Plan, first: Frame, file: Path, tell: Tell) -> None:
         self._scanner, self._file, self._tell = scanner, file, tell
         self._width, self._depth = first.width, first.depth
         style = plan.section.infrared.style
@@ -125,6 +128,10 @@ class _Passes:
         rows_before = self._rows
         self._report(0)
         while (count := self._scanner.read(block, filled)) is not None:
+            if not count:  # some do not wait for rows; the net backend does so for ever when its connection broke
+                self._tell(None)
+                sleep(_IDLE_S)
+                continue
             filled += count
             self._bytes += count
             self._rows = rows_before + top + filled // frame.row_bytes

@@ -164,9 +164,9 @@ class Scanner:
         described = self._described()
         for name in section.required:
             if name not in described:
-                problems.append(f"required option {_unknown(name, described)}")
+                problems.append(f"{_unknown(name, described)}, which is required")
             elif not described[name][1].active:
-                problems.append(f"required option {name} is inactive with these options")
+                problems.append(f"{name}, which is required, is inactive with these options")
         if window is not None:
             problems += self._place(window, section)
         return problems
@@ -316,7 +316,10 @@ class Scanner:
         if status == END:
             return None
         if status != GOOD:
-            raise scanner_error(self.name, _FAULTS.get(status, Fault.IO_ERROR), "it stopped in the middle of a scan")
+            fault = _FAULTS.get(status, Fault.IO_ERROR)
+            # The options have been taken; a backend that finds fault with them now has lost its scanner.
+            fault = Fault.IO_ERROR if fault is Fault.REFUSED else fault
+            raise scanner_error(self.name, fault, "it stopped in the middle of a scan")
         return count.value
 
     def cancel(self) -> None:

@@ -101,10 +101,11 @@ class _Worker:
         if hasattr(self, "_scanner"):
             self._scanner.close()
 
-    def _tell(self, how_far: Progress | Starting) -> None:
+    def _tell(self, how_far: Progress | Starting | None) -> None:
         if self._session.poll():
             raise EOFError  # nothing is asked during a scan: it has closed the connection
-        self._session.send(how_far)
+        if how_far is not None:
+            self._session.send(how_far)
 
 
 def _require_sane() -> None:
