@@ -62,6 +62,8 @@ def cli() -> None:
         dustwatch status
     See it work, without any scans:
         dustwatch demo
+    Which scanners are there, and what have they for film?
+        dustwatch devices
     Which profiles are there?
         dustwatch profiles list
     All values of one, inherited ones included; or its file, with the reasons:
@@ -406,6 +408,38 @@ def _host_and_port(address: str) -> tuple[str, int]:
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0))
+
+
+@cli.command("devices")
+@click.argument("device", required=False)
+@click.option("--options", "all_options", is_flag=True, help="Show every option with its present value.")
+def devices_command(device: str | None, all_options: bool) -> None:
+    """List scanners, and what they have for film.
+
+    DEVICE is one of them, by the name under which SANE has it; without it all are asked. What "infrared" says goes into
+    the scanner section of a profile or of the configuration, as do names and values of options.
+    """
+    from .scanner.fault import ScannerError
+    from .scanner.listing import film_text, options_text
+    from .scanner.session import devices
+
+    try:
+        listed = {device: device} if device else {each.name: str(each) for each in devices()}
+    except ScannerError as error:
+        raise ServiceError(str(error), ExitCode.SOME_FAILED) from error
+    if not listed:
+        what = "SANE finds no scanner; switch it on, or, if it hangs on another machine, name that in SANE's net.conf"
+        raise ServiceError(what, ExitCode.SOME_FAILED)
+    faults = []
+    for name, heading in listed.items():
+        try:
+            told = options_text(name) if all_options else film_text(name)
+        except ScannerError as error:
+            faults.append(str(error))
+        else:
+            click.echo(f"{heading}\n{told}")
+    if faults:
+        raise ServiceError("\n".join(faults), ExitCode.SOME_FAILED)
 
 
 @cli.group()

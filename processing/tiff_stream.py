@@ -50,7 +50,7 @@ STRIP_BYTES = 1 << 20
 DIRECTORY_ROOM = 1 << 20
 """What a classic TIFF keeps free of pixels below its 4 GiB."""
 
-Tag: TypeAlias = "str | Fraction"
+Tag: TypeAlias = str | Fraction
 
 _ASCII, _SHORT, _LONG, _RATIONAL = 2, 3, 4, 5
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-Value: TypeAlias = "bool | int | float | str"
+Value: TypeAlias = bool | int | float | str
 
 Kind: TypeAlias = Literal["switch", "whole number", "number", "text", "push button"]
 """Types of options, in words: SANE's BOOL, INT, FIXED, STRING and BUTTON."""
@@ -51,7 +51,7 @@ class Range:
         return f"{self.low:g} to {self.high:g}{steps}"
 
 
-Choices: TypeAlias = "tuple[int | float | str, ...]"
+Choices: TypeAlias = tuple[int | float | str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +86,8 @@ class Option:
                 return f"{', '.join(map(as_written, self.constraint))}{unit}"
             case _ if self.kind == "switch":
                 return "true, false"
+            case _ if self.kind == "push button":
+                return "true, which presses it"
             case _:
                 return f"any {self.kind}{f' in {self.unit}' if self.unit else ''}"
 

@@ -68,7 +68,8 @@ def known_holders() -> dict[str, Path]:
     """Every name that can be asked for and its file, in order of names; the user's own hide shipped ones."""
     own = user_config_path("dustwatch") / "holders"
     folders = (SHIPPED, own) if os.access(own, os.R_OK | os.X_OK, effective_ids=True) else (SHIPPED,)
-    return dict(sorted((file.stem, file) for folder in folders for file in folder.glob("[!.]*.yaml")))
+    found = {file.stem: file for folder in folders for file in folder.glob("[!.]*.yaml")}
+    return dict(sorted(found.items()))
 
 
 def _read(file: Path) -> Holder:

@@ -41,8 +41,8 @@ if TYPE_CHECKING:
 
     Tell: TypeAlias = Callable[[Progress | Starting | None], None]
 
-_BLOCK_BYTES = 4 << 20
-"""Rows are written in blocks of about this size."""
+_BLOCK_BYTES = 1 << 20
+"""Rows are written in blocks of about this size, which caches hold."""
 
 _TELL_S = 0.1
 """Progress is told so often."""

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from .plan import Window
     from .section import ScannerSection
 
-GOOD, END = 0, 5
+_GOOD, _END = 0, 5
+_SET_VALUE = 1
 
 _FAULTS = {
     1: Fault.REFUSED,
@@ -76,6 +77,13 @@ _FORMATS = ("gray", "color", "red", "green", "blue")
 _library = ctypes.CDLL(_sane.__file__)
 _library.sane_strstatus.restype = ctypes.c_char_p
 _library.sane_get_parameters.argtypes = (ctypes.c_void_p, ctypes.POINTER(_Parameters))
+_library.sane_control_option.argtypes = (
+    ctypes.c_void_p,
+    ctypes.c_int,
+    ctypes.c_int,
+    ctypes.c_void_p,
+    ctypes.POINTER(ctypes.c_int),
+)
 _library.sane_read.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.POINTER(ctypes.c_int))
 
 _STATUS_OF = {_library.sane_strstatus(status).decode(): status for status in _FAULTS}
@@ -282,12 +290,23 @@ class Scanner:
         return value
 
     def _set(self, number: int, option: Option, value: Value) -> None:
-        # python-sane takes nothing but floats for numbers, and nothing but integers for the rest.
+        if option.kind == "push button":
+            self._press(number, option)
+            return
+        # python-sane takes nothing but floats for numbers, and nothing but integers for switches.
         sent = float(value) if option.kind == "number" else value if isinstance(value, str) else int(value)
         try:
             self._dev.set_option(number, sent)
         except _sane.error as error:
             self._fail(error, f"{option.name} cannot be set to {as_written(value)}, possible: {option.possible}")
+
+    def _press(self, number: int, option: Option) -> None:
+        """Press a push button, which python-sane does not do."""
+        self._parameters()
+        status = _library.sane_control_option(self._handle, number, _SET_VALUE, None, ctypes.byref(ctypes.c_int()))
+        if status != _GOOD:
+            fault = _FAULTS.get(status, Fault.IO_ERROR)
+            raise scanner_error(self.name, fault, f"{option.name} cannot be pressed")
 
     # --- rows -----------------------------------------------------------------------------------------------
 
@@ -295,11 +314,13 @@ class Scanner:
         """Start a pass, or the next one."""
         try:
             self._dev.start()
-            told = self._dev.get_parameters()
+            return self._parameters()
         except _sane.error as error:
             self._fail(error, "it does not start")
-        # There stands the handle in the object of python-sane, which has no way to ask for it.
-        self._handle = ctypes.c_void_p.from_address(id(self._dev) + object.__basicsize__).value
+
+    def _parameters(self) -> Frame:
+        """What comes next, or would come. Sees to it that python-sane's handle is where it is looked for."""
+        told = self._dev.get_parameters()
         found = _Parameters()
         _library.sane_get_parameters(self._handle, ctypes.byref(found))
         size = (found.pixels_per_line, found.lines)
@@ -309,13 +330,18 @@ class Scanner:
         height = found.lines if found.lines >= 0 else None
         return Frame(frame_format, bool(found.last_frame), size[0], height, found.depth, found.bytes_per_line)
 
+    @property
+    def _handle(self) -> int | None:
+        """The handle of libsane, from where python-sane's object keeps it: there is no way to ask for it."""
+        return ctypes.c_void_p.from_address(id(self._dev) + object.__basicsize__).value
+
     def read(self, buffer: npt.NDArray[np.uint8], start: int) -> int | None:
         """Read what there is into `buffer` from byte `start` on; None at the end of the pass."""
         count = ctypes.c_int()
         status = _library.sane_read(self._handle, buffer.ctypes.data + start, buffer.size - start, ctypes.byref(count))
-        if status == END:
+        if status == _END:
             return None
-        if status != GOOD:
+        if status != _GOOD:
             fault = _FAULTS.get(status, Fault.IO_ERROR)
             # The options have been taken; a backend that finds fault with them now has lost its scanner.
             fault = Fault.IO_ERROR if fault is Fault.REFUSED else fault
