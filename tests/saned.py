@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes.util
+import importlib.util
 import os
 import shutil
 import signal
@@ -18,6 +20,11 @@ from tests.scanning import fresh_address, sane_config
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+needs_sane = pytest.mark.skipif(
+    importlib.util.find_spec("_sane") is None or ctypes.util.find_library("sane") is None,
+    reason="libsane or python-sane is not installed",
+)
 
 _SANED = shutil.which("saned") or shutil.which("saned", path="/usr/sbin")
 needs_saned = pytest.mark.skipif(_SANED is None, reason="saned (sane-utils) is not installed")

@@ -13,6 +13,8 @@ from tests.bench.masks import DIRT, PURE, THRESHOLDS, best_threshold, f1, f1_cur
 from tests.bench.quality import FULL, INVERTED, any_roll
 from tests.bench.rolls import Scanned, pixels, true_groups
 from tests.bench.sizes import diameters
+from tests.saned import needs_sane
+from tests.scanning import needs_scanimage
 
 ROOT = Path(__file__).parent.parent
 
@@ -63,6 +65,24 @@ def test_quick_benchmark_prints_the_tables(tmp_path: Path) -> None:
     assert f"{len(set(true_groups(roll)))} true" in grouping[1][4]
     assert (tmp_path / "out" / "quality.md").read_text() == done.stdout
     assert (tmp_path / "out" / "quality.png").stat().st_size > 10_000
+
+
+@needs_sane
+@needs_scanimage
+def test_scanning_is_measured_beside_scanimage(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.bench.scan", "--dpi", "100", "--folder", str(tmp_path)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    ((heads, ours, theirs),) = tables(done.stdout)
+    assert heads[3] == "MB/s"
+    assert (ours[0], theirs[0]) == ("dustwatch", "scanimage")
+    assert float(ours[3]) > 0
+    assert float(ours[5].split(" + ")[0]) > 10
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_one_large_frame_is_cleaned_with_a_kept_map_and_all_is_removed(tmp_path: Path) -> None:

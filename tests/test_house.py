@@ -23,6 +23,7 @@ SOURCES = sorted(file for folder in ("daemon", "processing") for file in (ROOT /
 TESTED_WITH = {
     "clean": "clean_quality",
     "empty_glass": "calibrate",
+    "fault": "session",
     "frame": "output",
     "glass": "clean_quality",
     "image": "raster",
@@ -31,9 +32,13 @@ TESTED_WITH = {
     "map_folder": "store",
     "memory": "clean_memory",
     "pipeline": "clean_quality",
+    "plan": "session",
     "progress": "clean_quality",
     "repair": "clean_quality",
     "report": "clean_quality",
+    "rows": "session",
+    "sane": "session",
+    "worker": "session",
     "workplace": "clean_quality",
 }
 """Files without tests of their own, and those that go through them from end to end."""

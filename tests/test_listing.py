@@ -1,0 +1,78 @@
+"""``dustwatch devices``: what scanners have for film, and all their options."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.rolls import command
+from tests.saned import needs_sane
+from tests.scanning import VirtualScanner, sane_config, virtual_scanner
+
+
+def run(config: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "SANE_CONFIG_DIR": str(config), **more}
+    return subprocess.run(command("devices", *arguments), capture_output=True, text=True, env=environment)
+
+
+@pytest.fixture(scope="module")
+def virtual(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VirtualScanner]:
+    with virtual_scanner(tmp_path_factory.mktemp("film")) as scanner:
+        yield scanner
+
+
+@needs_sane
+def test_devices_are_listed_with_what_matters_for_film(virtual: VirtualScanner) -> None:
+    done = run(virtual.config)
+    assert done.returncode == 0, done.stderr
+    heading, *lines = done.stdout.splitlines()
+    assert heading.startswith(f"{virtual.device}: ")
+    told = dict(line.strip().split("  ", 1) for line in lines)
+    assert {name: text.strip() for name, text in told.items()} == {
+        "film": "source Transparency Unit, source TPU8x10",
+        "infrared": "style source: Transparency Unit Infrared, style sample: RGBI, style mode: Infrared, "
+        "style scan: infrared",
+        "depth": "8, 16 bit",
+        "resolution": "75, 100, 150, 200, 300, 400, 600, 800, 1200, 1600, 2400, 3200, 4800, 6400 dpi",
+        "area": "203 x 254 mm",  # of the transparency unit: the flatbed's is larger
+        "buttons": "scan, file, email, copy",
+    }
+
+
+@needs_sane
+def test_every_option_of_a_device_is_shown_with_type_value_and_range(virtual: VirtualScanner) -> None:
+    done = run(virtual.config, virtual.device, "--options")
+    assert done.returncode == 0, done.stderr
+    lines = {line.split()[0]: " ".join(line.split()[1:]) for line in done.stdout.splitlines()}
+    assert lines["br-x"] == "number 215.9 0 to 215.9 mm"
+    assert lines["film-type"] == "text - inactive Positive Film, Negative Film"
+    assert lines["lamp"] == "switch true true, false"
+    assert lines["scan"] == "switch - button on the device true, false"
+    assert lines["calibrate"] == "push button - true, which presses it"
+
+
+@needs_sane
+def test_a_device_that_is_not_there_is_named(virtual: VirtualScanner) -> None:
+    done = run(virtual.config, "net:127.0.0.1:nothing")
+    assert done.returncode == 1
+    assert done.stderr.startswith("net:127.0.0.1:nothing: it cannot be opened")
+
+
+@needs_sane
+def test_where_there_is_no_scanner_that_is_said(tmp_path: Path) -> None:
+    config = sane_config(tmp_path / "none", "test")
+    (config / "dll.conf").write_text("")
+    done = run(config)
+    assert done.returncode == 1
+    assert "SANE finds no scanner" in done.stderr
+
+
+def test_without_sane_it_is_said_what_to_install(tmp_path: Path) -> None:
+    (tmp_path / "_sane.py").write_text("raise ImportError('libsane.so.1: cannot open shared object file')\n")
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = run(tmp_path, PYTHONPATH=path)
+    assert done.returncode == 2
+    assert "install libsane, then 'dustwatch[scanner]' with pip" in done.stderr
+    assert "Traceback" not in done.stderr
