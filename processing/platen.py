@@ -183,10 +183,9 @@ def _drawn(one: Dirt, grid: Grid, offset_px: tuple[float, float]) -> tuple[int, 
 
 @lru_cache(maxsize=2 * _SHAPES)
 def _stamp(shape: int, coarseness: int) -> Plane:
-    """A particle, `_FINENESS` / `coarseness` times as fine as in the simulator's frames."""
+    """A particle, `_FINENESS` / `coarseness` times as fine as in the simulator's frames, with a pixel around it."""
     fine = draw_particle(np.random.default_rng((36, shape)), _FINENESS)
-    padded = np.pad(
-        fine, [(short // 2, short - short // 2) for short in (-length % coarseness for length in fine.shape)]
-    )
+    short = [-length % coarseness for length in fine.shape]
+    padded = np.pad(fine, [(coarseness + one // 2, coarseness + one - one // 2) for one in short])
     blocks = padded.reshape(padded.shape[0] // coarseness, coarseness, padded.shape[1] // coarseness, coarseness)
     return np.asarray(blocks.mean(axis=(1, 3)), np.float32)

@@ -58,7 +58,7 @@ class _Client:
                     return
                 self._writer.write(await self._answer(request))
                 await self._writer.drain()
-        except (ProtocolError, ConnectionError):
+        except (ProtocolError, OSError):
             return
         finally:
             await self._release()
