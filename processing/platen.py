@@ -177,15 +177,16 @@ def _drawn(one: Dirt, grid: Grid, offset_px: tuple[float, float]) -> tuple[int, 
     corner = np.floor(middle - half).astype(int)
     shape = np.ceil(2 * half).astype(int) + 1
     first = (corner + 0.5 - middle + half) * step - 0.5
-    drawn = ndimage.affine_transform(stamp, [step, step], first, tuple(shape), order=3)
-    return int(corner[0]), int(corner[1]), np.maximum(drawn, 0, dtype=np.float32)
+    # Without the filter before it a spline is a soft kernel of a pixel: it neither overshoots nor loses anything.
+    drawn = ndimage.affine_transform(stamp, [step, step], first, tuple(shape), order=3, prefilter=False)
+    return int(corner[0]), int(corner[1]), drawn
 
 
 @lru_cache(maxsize=2 * _SHAPES)
 def _stamp(shape: int, coarseness: int) -> Plane:
-    """A particle, `_FINENESS` / `coarseness` times as fine as in the simulator's frames, with a pixel around it."""
+    """A particle, `_FINENESS` / `coarseness` times as fine as in the simulator's frames, with two pixels around it."""
     fine = draw_particle(np.random.default_rng((36, shape)), _FINENESS)
     short = [-length % coarseness for length in fine.shape]
-    padded = np.pad(fine, [(coarseness + one // 2, coarseness + one - one // 2) for one in short])
+    padded = np.pad(fine, [(2 * coarseness + one // 2, 2 * coarseness + one - one // 2) for one in short])
     blocks = padded.reshape(padded.shape[0] // coarseness, coarseness, padded.shape[1] // coarseness, coarseness)
     return np.asarray(blocks.mean(axis=(1, 3)), np.float32)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shlex
 import shutil
 import subprocess
 from contextlib import contextmanager
@@ -70,7 +71,7 @@ class VirtualScanner:
 
     def truth(self, folder: Path, number: int | None = None) -> tuple[npt.NDArray[np.float32], ...]:
         """Film (rows, columns, samples), glass and specks (rows, columns) of the last whole scan, or of another."""
-        told = self.tell(f"truth {folder}" if number is None else f"truth {folder} {number}")
+        told = self.tell(shlex.join(["truth", str(folder), *([] if number is None else [str(number)])]))
         assert told.startswith("ok "), told
         film, glass, specks = (np.load(folder / f"{name}.npy") for name in ("film", "glass", "specks"))
         return film, glass, specks

@@ -43,7 +43,7 @@ def test_what_lies_in_a_slot_does_not_depend_on_what_was_looked_at_before() -> N
 
 def test_glass_is_as_dirty_as_the_simulators() -> None:
     counts = [len(inside(Platen(seed).dirt(SLOT), SLOT)) for seed in range(10)]
-    assert np.mean(counts) == pytest.approx(260, rel=0.1)
+    assert np.mean(counts) == pytest.approx(260, rel=0.05)
 
 
 def test_little_changes_from_load_to_load_and_nearly_all_by_a_wipe() -> None:
