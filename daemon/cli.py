@@ -361,9 +361,10 @@ def virtual_scanner_command(
 ) -> None:
     """Be a film scanner with dirt on its glass that any SANE program can scan from.
 
-    It is no model of one: it serves simulated film over the network protocol of SANE, with flatbed, transparency unit
-    and infrared, at any resolution, and prints "ready" when it does. New film lies in it when all of it has been
-    scanned; the dirt stays, as dirt does. The same seed and the same scans give the same pixels.
+    Nothing is needed but SANE, whose network protocol it speaks; "ready" is printed when it does. There is a
+    flatbed, a transparency unit and infrared, in 8 and 16 bit. When all its film has been scanned, new film lies
+    there. The dirt stays, but for a little that comes and goes. The same seed and the same scans give the same
+    pixels.
 
     
     Let SANE find it (a configuration of its own keeps the start short):
@@ -373,8 +374,8 @@ def virtual_scanner_command(
         scanimage -L
         scanimage -d net:127.0.0.1:film -A
     Scan a frame of 36 x 24 mm:
-        scanimage -d net:127.0.0.1:film --source "Transparency Unit" --resolution 1200 --depth 16 \
-            -x 36 -y 24 --format tiff > frame-1.tif
+        scanimage -d net:127.0.0.1:film --source "Transparency Unit" --resolution 1200 -x 36 -y 24 \\
+            --format tiff > frame-1.tif
 
     While it runs, lines on its input are commands, each answered by a line:
 
@@ -386,8 +387,8 @@ def virtual_scanner_command(
         press BUTTON            scan, file, email or copy
         load                    put in new film
         wipe                    clean the glass, which gets dirty anew
-        truth FOLDER [NUMBER]   write what film and dirt are in the last whole scan, or an earlier one, as
-                                film.npy, glass.npy and specks.npy
+        truth FOLDER [NUMBER]   write what film and dirt are in the last whole scan, or in an earlier one,
+                                counted from 1, as film.npy, glass.npy and specks.npy
     """
     from .virtual.console import run_virtual_scanner, virtual_scanner
 

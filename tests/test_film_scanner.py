@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from dustwatch.daemon.virtual.bed import Bed
 from dustwatch.daemon.virtual.faults import STATUS, FaultKind, parse_fault
-from dustwatch.daemon.virtual.film_scanner import FilmScanner, Frame, RefusedError, Session
+from dustwatch.daemon.virtual.film_scanner import FilmScanner, Frame, Press, RefusedError, Session
 from dustwatch.daemon.virtual.protocol import Capability, Descriptor, Info, Kind, Range, Status, Value
 
 MM = 65536
@@ -204,7 +204,8 @@ def test_a_button_is_pressed_until_it_is_read_once_whoever_has_the_device() -> N
 
 
 def test_planned_presses_come_when_their_load_is_ready() -> None:
-    scanner = FilmScanner(Bed(1), presses={1: "scan", 2: "copy", 4: "email"})
+    planned = [Press("scan", 1), Press("copy", 2), Press("scan", 2), Press("email", 4)]
+    scanner = FilmScanner(Bed(1), presses=planned)
     session = scanner.open()
     put(session, source=TRANSPARENCY)
     window(session, 12, 8)
@@ -213,7 +214,7 @@ def test_planned_presses_come_when_their_load_is_ready() -> None:
         pressed.append(sorted(scanner.pressed))
         scanner.pressed.clear()
         whole(session)
-    assert pressed == [["scan"], ["copy"], [], ["email"]]
+    assert pressed == [["scan"], ["copy", "scan"], [], ["email"]]
 
 
 def test_with_the_infrared_page_frames_come_in_pairs() -> None:

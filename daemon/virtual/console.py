@@ -20,7 +20,7 @@ from ..errors import ExitCode, ServiceError
 from ..scanner.holder import load_holder
 from .bed import Bed
 from .faults import parse_fault
-from .film_scanner import BUTTONS, FilmScanner
+from .film_scanner import BUTTONS, FilmScanner, Press
 from .saned import listen
 
 if TYPE_CHECKING:
@@ -43,17 +43,17 @@ def virtual_scanner(
     """Make the scanner that the command line asks for. Raises ServiceError, which says what is wrong with it."""
     try:
         planned = [parse_fault(text) for text in faults]
-        presses = dict(_parse_press(text) for text in buttons)
+        presses = [_parse_press(text) for text in buttons]
     except ValueError as error:
         raise ServiceError(str(error), ExitCode.USAGE) from error
     slots = [] if holder is None else [Area(s.x, s.y, s.width, s.height) for s in load_holder(holder).slots]
     return FilmScanner(Bed(seed, slots, repeat_frame=repeat_frame), rate=rate, faults=planned, presses=presses)
 
 
-def _parse_press(text: str) -> tuple[int, str]:
+def _parse_press(text: str) -> Press:
     button, _, load = text.partition("@")
     if button in BUTTONS and load.isdecimal() and int(load) > 0:
-        return int(load), button
+        return Press(button, int(load))
     raise ValueError(f"{text!r} presses no button: write NAME@LOAD, like scan@2; NAME is one of {', '.join(BUTTONS)}")
 
 

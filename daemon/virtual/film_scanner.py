@@ -24,7 +24,7 @@ from .protocol import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from .bed import Bed
 
@@ -78,6 +78,14 @@ class RefusedError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Press:
+    """A button is pressed when it is time to scan a load; they are counted from 1."""
+
+    button: str
+    load_number: int
+
+
+@dataclass(frozen=True, slots=True)
 class Frame:
     """A frame that has been started. `warm_up_s` pass before its first row; without the lamp it is `dark`."""
 
@@ -101,16 +109,16 @@ class FilmScanner:
         *,
         rate: float | None = None,
         faults: Iterable[Fault] = (),
-        presses: Mapping[int, str] | None = None,
+        presses: Iterable[Press] = (),
     ) -> None:
-        """`presses`: which button is pressed when it is time for a load, by its number from 1 on."""
+        """`presses`: buttons that are going to be pressed."""
         self.bed = bed
         self.rate = rate
         self.faults = deque(faults)
         self.pressed: set[str] = set()
         self.delivered: deque[View] = deque(maxlen=_REMEMBERED)
         self.delivered_count = 0
-        self._presses = dict(presses or {})
+        self._presses = list(presses)
         self._in_use = False
         self._press_for(bed.load_number)
 
@@ -146,9 +154,8 @@ class FilmScanner:
         return self.delivered[number - oldest]
 
     def _press_for(self, load_number: int) -> None:
-        button = self._presses.pop(load_number, None)
-        if button is not None:
-            self.pressed.add(button)
+        self.pressed |= {press.button for press in self._presses if press.load_number == load_number}
+        self._presses = [press for press in self._presses if press.load_number != load_number]
 
 
 class Session:
@@ -221,8 +228,8 @@ class Session:
         return str(self._values[name])
 
     def _word(self, name: str) -> int:
-        (word,) = self._values[name] or (0,)
-        return int(word)
+        value = self._values[name]
+        return value[0] if isinstance(value, tuple) else 0
 
     # --- frames -----------------------------------------------------------------------------------------------
 
