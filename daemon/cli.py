@@ -366,7 +366,7 @@ def virtual_scanner_command(
     there. The dirt stays, but for a little that comes and goes. The same seed and the same scans give the same
     pixels.
 
-    
+    \b
     Let SANE find it (a configuration of its own keeps the start short):
         mkdir sane; echo net > sane/dll.conf; echo 127.0.0.1 > sane/net.conf
         export SANE_CONFIG_DIR=$PWD/sane
@@ -374,12 +374,11 @@ def virtual_scanner_command(
         scanimage -L
         scanimage -d net:127.0.0.1:film -A
     Scan a frame of 36 x 24 mm:
-        scanimage -d net:127.0.0.1:film --source "Transparency Unit" --resolution 1200 -x 36 -y 24 \\
-            --format tiff > frame-1.tif
+        scanimage -d net:127.0.0.1:film --source "Transparency Unit" --resolution 1200 -x 36 -y 24 -o frame.tif
 
     While it runs, lines on its input are commands, each answered by a line:
 
-    
+    \b
         fault KIND WHEN         let a coming scan fail; WHEN is start, or a share like 0.5, KIND is jammed,
                                 cover-open, no-documents, busy, io-error, short, stall, vanish, blank, white
                                 or none (that scan goes well)
@@ -389,7 +388,7 @@ def virtual_scanner_command(
         wipe                    clean the glass, which gets dirty anew
         truth FOLDER [NUMBER]   write what film and dirt are in the last whole scan, or in an earlier one,
                                 counted from 1, as film.npy, glass.npy and specks.npy
-    """
+    """  # noqa: D301  (as above)
     from .virtual.console import run_virtual_scanner, virtual_scanner
 
     host, port = _host_and_port(address)
