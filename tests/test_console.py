@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
+import socket
+import subprocess
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +14,7 @@ import pytest
 from dustwatch.daemon.virtual.bed import Bed
 from dustwatch.daemon.virtual.console import obey
 from dustwatch.daemon.virtual.film_scanner import FilmScanner
-from tests.rolls import run
+from tests.rolls import command, run
 from tests.scanning import fresh_address, needs_scanimage, virtual_scanner
 
 if TYPE_CHECKING:
@@ -74,6 +77,24 @@ def test_the_truth_is_that_of_the_scan(tmp_path: Path) -> None:
             error = (scan / 65535.0 - expected) / np.sqrt(expected)
             assert error.std() == pytest.approx(0.0075, rel=0.05)
             assert glass.max() > 0.3
+
+
+@pytest.mark.parametrize("redirection", ["<&-", "</dev/null", "<{file}"])
+def test_it_serves_without_an_input_too(redirection: str, tmp_path: Path) -> None:
+    (tmp_path / "commands").write_text("load\ndance\n")
+    script = f'exec "$@" {redirection.format(file=shlex.quote(str(tmp_path / "commands")))}'
+    address = fresh_address()
+    arguments = ["sh", "-c", script, "sh", *command("virtual-scanner", "--listen", address)]
+    with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        if "file" in redirection:
+            assert process.stdout.readline() == "ok 2\n"
+            assert process.stdout.readline().startswith("error: 'dance' is no command")
+        socket.create_connection((address, 6566), timeout=10).close()
+        process.terminate()
+        assert process.communicate(timeout=10) == ("", "")
+    assert process.returncode == 0
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import os
 import shlex
 import signal
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,6 +70,8 @@ async def _serve(scanner: FilmScanner, host: str, port: int) -> None:
     stopped = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
+    # Else a shell's background job would be stopped for reading the terminal.
+    signal.signal(signal.SIGTTIN, signal.SIG_IGN)
     try:
         server = await listen(scanner, host, port)
     except OSError as error:
@@ -88,13 +90,14 @@ def _read_lines(loop: asyncio.AbstractEventLoop, lines: asyncio.Queue[str]) -> N
     """Hand on what is typed, or piped, until its end.
 
     A thread, since files and terminals cannot be waited for alike; and past Python's buffers, whose locks would be
-    missed at the end of the process.
+    missed at the end of the process. Without an input, or behind a terminal's back, there are no commands.
     """
     pending = b""
-    while received := os.read(_STDIN, 4096):
-        *whole, pending = (pending + received).split(b"\n")
-        for line in whole:
-            loop.call_soon_threadsafe(lines.put_nowait, line.decode("utf-8", "replace"))
+    with suppress(OSError):
+        while received := os.read(_STDIN, 4096):
+            *whole, pending = (pending + received).split(b"\n")
+            for line in whole:
+                loop.call_soon_threadsafe(lines.put_nowait, line.decode("utf-8", "replace"))
 
 
 async def _obey_all(scanner: FilmScanner, lines: asyncio.Queue[str]) -> None:

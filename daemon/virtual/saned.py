@@ -121,10 +121,12 @@ class _Client:
 
     async def _release(self) -> None:
         """Take the device back from the client."""
-        await self._stop_delivery()
-        if self._session is not None:
-            self._session.close()
-            self._session = None
+        session, self._session = self._session, None
+        try:
+            await self._stop_delivery()
+        finally:
+            if session is not None:
+                session.close()
 
     async def _start(self, session: Session) -> bytes:
         try:
