@@ -46,12 +46,12 @@ def test_a_section_is_read_with_raw_names_and_values(tmp_path: Path) -> None:
     assert isinstance(section.options["swcrop"], bool)
     assert section.settings == raw | {"resolution": 4800.0, "depth": 16}
     assert list(section.settings)[:2] == ["source", "film-type"]
-    assert section.infrared_settings == section.settings | {"source": "Transparency Unit Infrared"}
+    light = {"source": "Transparency Unit Infrared"}
+    assert section.infrared_settings == light | {"resolution": 4800.0, "depth": 16}
 
 
-def test_a_section_without_infrared_scan_sets_the_same_for_both() -> None:
-    section = ScannerSection(options={"mode": "RGBI"}, infrared=Infrared("sample"))
-    assert section.infrared_settings == section.settings
+def test_a_section_without_infrared_scan_of_its_own_sets_nothing_for_it() -> None:
+    assert ScannerSection(resolution=300, infrared=Infrared("sample")).infrared_settings == {}
 
 
 @pytest.mark.parametrize(

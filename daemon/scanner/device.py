@@ -20,6 +20,11 @@ CORNERS = ("tl-x", "tl-y", "br-x", "br-y")
 NEAR = 1e-4
 """Numbers that differ by less are the same; see `same`."""
 
+_LIMIT = {"whole number": 1 << 31, "number": 1 << 15}
+"""What SANE's numbers stay below, positive or negative."""
+
+_LAST_OF_LATIN_1 = "\xff"
+
 _TRANSPARENCY = re.compile(r"transparen|tpu|tma|film|slide|negative|positive", re.IGNORECASE)
 _INFRARED = re.compile(r"infra-?red|\bir\b", re.IGNORECASE)
 _RGBI = re.compile(r"rgbi", re.IGNORECASE)
@@ -129,9 +134,9 @@ def unfit(option: Option, value: Value) -> str | None:
     if option.kind == "switch" or option.kind == "push button":
         fits = isinstance(value, bool) and (value or option.kind == "switch")
     elif option.kind == "text":
-        fits = isinstance(value, str) and value.isascii()
+        fits = isinstance(value, str) and all(letter <= _LAST_OF_LATIN_1 for letter in value)
     else:
-        number = isinstance(value, int | float) and not isinstance(value, bool)
+        number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < _LIMIT[option.kind]
         fits = number and (option.kind == "number" or float(value).is_integer())
     if not (fits and _allowed(option.constraint, value)):
         return f"{option.name} cannot be {as_written(value)}; possible: {option.possible}"

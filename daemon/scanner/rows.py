@@ -52,6 +52,9 @@ _IDLE_S = 0.01
 _SEPARATE = ("red", "green", "blue")
 """Formats of passes that bring a colour each."""
 
+_SAMPLES = {"gray": 1, "color": 3} | dict.fromkeys(_SEPARATE, 1)
+"""Samples a pixel, by the format of a pass."""
+
 
 def scan(scanner: Scanner, plan: Plan, file: Path, tell: Tell) -> Scanned:
     """Scan as planned into a TIFF at `file`, made anew.
@@ -117,9 +120,9 @@ class _Passes:
         """Write the rows of a pass that has been started."""
         if (frame.width, frame.depth) != (self._width, self._depth):
             self._differ(f"{frame.width} pixels of {frame.depth} bits", f"{self._width} of {self._depth} bits")
-        first = self._colours if infrared else _SEPARATE.index(frame.format) if frame.format in _SEPARATE else 0
-        samples = 1 if infrared or frame.format in ("gray", *_SEPARATE) else 3
-        samples = self._tiff.samples if self._four else samples
+        first = _SEPARATE.index(frame.format) if frame.format in _SEPARATE else 0
+        first = self._colours if infrared else first
+        samples = self._tiff.samples if self._four else _SAMPLES[frame.format]
         if frame.row_bytes < self._width * samples * self._tiff.dtype.itemsize:
             self._differ(f"{frame.row_bytes} bytes a row", f"{samples} samples a pixel")
         size = max(1, _BLOCK_BYTES // frame.row_bytes)
@@ -167,9 +170,11 @@ class _Passes:
         used = self._width * samples * self._tiff.dtype.itemsize
         packed = np.ascontiguousarray(block[:, :used])
         rows: Scan = packed.view(self._tiff.dtype).reshape(len(block), self._width, samples)
-        self._tiff.put(top, first, rows)
         if first < self._colours:
             self._brightness.see(first, rows[:, :, : self._colours])
+        else:
+            rows = rows[:, :, samples // 2 : samples // 2 + 1]  # in colour, infrared is in all of them
+        self._tiff.put(top, first, rows)
 
     def _report(self, every_s: float) -> None:
         now = monotonic()
@@ -191,8 +196,10 @@ class _Passes:
         samples = frame.row_bytes / (frame.width * frame.depth // 8)
         if self._four and samples < 4:
             self._refuse(f"it gives {int(samples)} samples a pixel, but infrared style sample needs 4; set its mode")
-        if not self._four and (samples == 4 or frame.format not in ("gray", "color", *_SEPARATE)):
-            self._refuse("it gives four samples a pixel; write infrared style sample")
+        if not self._four and frame.format == "color" and samples == 4:
+            self._refuse("it gives 4 samples a pixel; write infrared style sample")
+        if not self._four and frame.format not in _SAMPLES:
+            self._refuse(f"it gives {frame.format}; set its mode to grey or colour")
 
     def _require_room(self, needed: int) -> None:
         free = shutil.disk_usage(self._file.parent).free
@@ -212,7 +219,7 @@ def _tags(scanner: Scanner, plan: Plan, now: datetime) -> dict[int, Tag]:
     options = {name: scanner.value(name) for name in plan.section.settings}
     told = {"scanner": scanner.name, **plan.tags, "options": options}
     tags: dict[int, Tag] = {
-        IMAGE_DESCRIPTION: json.dumps(told),
+        IMAGE_DESCRIPTION: json.dumps(told, default=str),
         SOFTWARE: f"dustwatch {version('dustwatch')}",
         DATE_TIME: now.strftime("%Y:%m:%d %H:%M:%S"),
     }

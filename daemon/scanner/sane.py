@@ -152,7 +152,7 @@ class Scanner:
         self._refuse(self._apply(settings))
 
     def configure(self, section: ScannerSection, window: Window | None, *, infrared: bool = False) -> None:
-        """Set all that the section says, for its infrared scan if wanted, then the window; read it back.
+        """Set all that the section says, or, after that, what its infrared scan needs, then the window; read it back.
 
         Refuses with all that is wrong.
         """
@@ -162,15 +162,16 @@ class Scanner:
         """Set the device as for scans of each window and of infrared. Refuses with all that is wrong."""
         described = self._described()
         problems = [_unknown(name, described) for name in (section.lamp,) if name is not None and name not in described]
-        for infrared in (True, False):
-            for window in windows or (None,):
-                problems += self._configure(section, window, infrared)
+        for window in windows or (None,):
+            problems += self._configure(section, window, infrared=False)
+            if section.infrared_settings:
+                problems += self._configure(section, window, infrared=True)
         self._refuse(list(dict.fromkeys(problems)))
 
     def _configure(self, section: ScannerSection, window: Window | None, infrared: bool) -> list[str]:
         problems = self._apply(section.infrared_settings if infrared else section.settings)
         described = self._described()
-        for name in section.required:
+        for name in () if infrared else section.required:
             if name not in described:
                 problems.append(f"{_unknown(name, described)}, which is required")
             elif not described[name][1].active:

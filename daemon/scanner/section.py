@@ -70,11 +70,15 @@ class ScannerSection:
     @property
     def settings(self) -> dict[str, bool | int | float | str]:
         """All options to set, in this order."""
-        own = {"resolution": self.resolution, "depth": self.depth}
-        return self.options | {name: value for name, value in own.items() if value is not None}
+        return self.options | self._own
 
     @property
     def infrared_settings(self) -> dict[str, bool | int | float | str]:
-        """The same for the infrared scan, where that is a scan of its own."""
+        """What to set after that for the infrared scan; other options may be what the device makes of them then."""
         style, value = self.infrared.style, self.infrared.value
-        return self.settings if value is None else self.settings | {style: value}
+        return {} if value is None else {str(style): value, **self._own}
+
+    @property
+    def _own(self) -> dict[str, bool | int | float | str]:
+        own = {"resolution": self.resolution, "depth": self.depth}
+        return {name: value for name, value in own.items() if value is not None}

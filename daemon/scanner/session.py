@@ -187,7 +187,7 @@ class _Worker:
             self._connection.send(request)
             limit = self._stall_s
             while True:
-                self._await(limit)
+                self._await(self._process, limit)
                 match self._connection.recv():
                     case Progress() as told:
                         limit = self._stall_s
@@ -202,20 +202,16 @@ class _Worker:
         except (EOFError, ConnectionError) as error:
             raise scanner_error(self._name, Fault.VANISHED, "the connection to it broke") from error
 
-    def _await(self, limit: float) -> None:
-        """Wait for the next message."""
+    def _await(self, process: subprocess.Popen[bytes], limit: float) -> None:
+        """Wait for the next message; of a process that hangs there is no use in waiting any longer."""
         deadline = monotonic() + limit
-        while not wait([self._connection], _POLL_S):
-            if self._stopped.is_set():
-                raise scanner_error(self._name, Fault.CANCELLED, "the scan was cancelled")
+        while not self._stopped.is_set():
+            if wait([self._connection], _POLL_S):
+                return
             if monotonic() > deadline:
-                self._kill()
+                process.kill()
                 raise scanner_error(self._name, Fault.STALLED, f"it has said nothing for {limit:g} s")
-
-    def _kill(self) -> None:
-        """End a process that hangs at once."""
-        if self._process is not None:
-            self._process.kill()
+        raise scanner_error(self._name, Fault.CANCELLED, "the scan was cancelled")
 
 
 def _sync(path: Path) -> None:

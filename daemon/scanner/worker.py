@@ -11,6 +11,7 @@ import ctypes
 import os
 import signal
 import sys
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
@@ -44,10 +45,11 @@ def main() -> None:
         while True:
             what, *arguments = session.recv()
             session.send(getattr(worker, what)(*arguments))
-    except EOFError:
+    except (EOFError, ConnectionError):
         pass
     except (ScannerError, ServiceError) as error:
-        session.send(error)
+        with suppress(ConnectionError):
+            session.send(error)
     worker.leave()
 
 
@@ -105,7 +107,10 @@ class _Worker:
         if self._session.poll():
             raise EOFError  # nothing is asked during a scan: it has closed the connection
         if how_far is not None:
-            self._session.send(how_far)
+            try:
+                self._session.send(how_far)
+            except ConnectionError as error:
+                raise EOFError from error
 
 
 def _require_sane() -> None:
