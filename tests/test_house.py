@@ -23,7 +23,6 @@ SOURCES = sorted(file for folder in ("daemon", "processing") for file in (ROOT /
 TESTED_WITH = {
     "clean": "clean_quality",
     "empty_glass": "calibrate",
-    "fault": "session",
     "frame": "output",
     "glass": "clean_quality",
     "image": "raster",
@@ -37,7 +36,6 @@ TESTED_WITH = {
     "repair": "clean_quality",
     "report": "clean_quality",
     "rows": "session",
-    "sane": "session",
     "worker": "session",
     "workplace": "clean_quality",
 }
