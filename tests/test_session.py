@@ -31,6 +31,9 @@ WINDOW = Window(10, 20, 40, 30)
 SLOW = {"read-delay": True, "read-delay-duration": 100_000}
 """A tenth of a second for every piece that the device delivers."""
 
+STALL_S = 3.0
+"""So long a worker may take to start on a busy machine, too."""
+
 
 @pytest.fixture
 def test_backend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -434,7 +437,6 @@ def test_no_worker_outlives_a_parent_that_is_killed_in_the_middle(tmp_path: Path
 def test_a_daemon_that_goes_in_the_middle_is_noticed_in_time_and_used_again_when_it_is_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: signal.Signals
 ) -> None:
-    stall_s = 1.5
     with saned(tmp_path) as daemon:
         monkeypatch.setenv("SANE_CONFIG_DIR", str(daemon.config))
         gone: list[float] = []
@@ -445,15 +447,15 @@ def test_a_daemon_that_goes_in_the_middle_is_noticed_in_time_and_used_again_when
                 gone.append(time.monotonic())
 
         plan = Plan(section(300, **SLOW), Window(0, 0, 100, 150))
-        error = fault_of(plan, tmp_path / "1.tif", daemon.device, progress=end, stall_s=stall_s)
+        error = fault_of(plan, tmp_path / "1.tif", daemon.device, progress=end, stall_s=STALL_S)
         assert error.fault in (Fault.STALLED, Fault.VANISHED, Fault.IO_ERROR, Fault.SHORT)
-        assert time.monotonic() - gone[0] < stall_s + 2
+        assert time.monotonic() - gone[0] < STALL_S + 2
         assert children() != [] or what is signal.SIGKILL  # the daemon, which is a child of this process
         if what is signal.SIGSTOP:
             daemon.send(signal.SIGCONT)
         else:
             daemon.kill()
-            with pytest.raises(ScannerError) as caught, Session(daemon.device, stall_s):
+            with pytest.raises(ScannerError) as caught, Session(daemon.device, STALL_S):
                 pass
             assert caught.value.fault is Fault.VANISHED
             daemon.start()
@@ -559,13 +561,14 @@ def test_faults_of_a_film_scanner_are_told_and_the_next_scan_is_whole(
     tmp_path: Path, virtual: VirtualScanner, fault: str, found: Fault
 ) -> None:
     assert virtual.tell(f"fault {fault}").startswith("ok")
-    error = fault_of(Plan(film(), FILM), tmp_path / "1.tif", virtual.device, stall_s=1.5)
+    stall_s = STALL_S if found is Fault.STALLED else 30.0
+    error = fault_of(Plan(film(), FILM), tmp_path / "1.tif", virtual.device, stall_s=stall_s)
     assert error.fault is found
     assert scan(Plan(film(), FILM), tmp_path / "1.tif", virtual.device).samples == 3
 
 
 def test_a_connection_that_breaks_in_the_middle_is_noticed(tmp_path: Path, virtual: VirtualScanner) -> None:
     assert virtual.tell("fault vanish 0.5").startswith("ok")
-    error = fault_of(Plan(film(), FILM), tmp_path / "1.tif", virtual.device, stall_s=1.5)
+    error = fault_of(Plan(film(), FILM), tmp_path / "1.tif", virtual.device, stall_s=STALL_S)
     assert error.retry
     assert scan(Plan(film(), FILM), tmp_path / "1.tif", virtual.device).samples == 3
