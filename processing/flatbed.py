@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 from PIL import Image
@@ -28,6 +28,8 @@ Samples = Literal["grey", "colour", "infrared", "colour and infrared"]
 
 CHANNELS: dict[Samples, int] = {"grey": 1, "colour": 3, "infrared": 1, "colour and infrared": 4}
 """Samples a pixel."""
+
+_Picture: TypeAlias = "tuple[Image.Image, ...]"
 
 _ROLL = RollParams()
 _GREY = np.array([[0.30], [0.59], [0.11]], np.float32)
@@ -89,29 +91,37 @@ def exposed(view: View) -> Iterator[Band]:
     bands = [(first, min(first + height, grid.rows)) for first in range(0, grid.rows, height)]
     passes = 2 if view.reflected else 1
     glasses = densities(view.dirt, grid, view.offset_px, bands)
+    # A row of slots may show more pictures than are worth being kept for the next scan.
+    held: dict[Film, _Picture] = {}
     on_film = densities([speck for film in view.films for speck in _specks(film)], grid, (0.0, 0.0), bands)
     for number, ((first, end), glass, specks) in enumerate(zip(bands, glasses, on_film, strict=True)):
-        film = _selected(_through_film(view, first, end, number) ** passes, view.samples)
+        film = _selected(_through_film(view, (first, end), number, held) ** passes, view.samples)
         seen = film * np.power(10.0, -passes * (glass + specks), dtype=np.float32)[..., None]
         noisy = sensed(seen, _ROLL.noise, np.random.default_rng((*view.noise, number)))
         scan = np.rint(np.clip(noisy, 1e-4, 1.0) * 65535).astype(np.uint16)
         yield Band(scan, film, glass * np.float32(passes), specks * np.float32(passes))
 
 
-def _through_film(view: View, first: int, end: int, band: int) -> Planes:
-    """Light behind the clean film and the holder in the rows `first` to `end`: red, green, blue, infrared."""
-    grid = view.grid
+def _through_film(view: View, rows: tuple[int, int], band: int, held: dict[Film, _Picture]) -> Planes:
+    """Light behind the clean film and the holder in some rows: red, green, blue, infrared.
+
+    Into `held` go the pictures of the film that lies there, and no others stay.
+    """
+    grid, (first, end) = view.grid, rows
     light = np.full((end - first, grid.columns, 4), _HOLDER, np.float32)
     for film in view.films:
         top, bottom = _inside(film.area.y - grid.top_mm, film.area.height, grid.px_per_mm, first, end)
         left, right = _inside(film.area.x - grid.left_mm, film.area.width, grid.px_per_mm, 0, grid.columns)
         if top < bottom and left < right:
             rng = np.random.default_rng((film.seed, 33, film.number, band))
-            scene = _scene(film, grid, (top, bottom), (left, right))
+            picture = held[film] = held.get(film) or _picture(film.seed, film.number, *_picture_shape(film.area))
+            scene = _scene(picture, film.area, grid, (top, bottom), (left, right))
             colours = negative(scene, _exposure(film), _ROLL.grain_d, rng)
             # Dyes let infrared through, but for a trace.
             infrared = np.float32(0.85) * colours[..., :1] ** np.float32(0.05)
             light[top - first : bottom - first, left:right] = np.concatenate([colours, infrared], axis=-1)
+        else:
+            held.pop(film, None)
     return light
 
 
@@ -122,12 +132,11 @@ def _inside(start_mm: float, length_mm: float, px_per_mm: float, first: int, end
     return max(begin, first), min(stop, end)
 
 
-def _scene(film: Film, grid: Grid, rows: tuple[int, int], columns: tuple[int, int]) -> Planes:
-    """Light of the scene that fell on these pixels of a film."""
-    picture = _picture(film.seed, film.number, *_picture_shape(film.area))
+def _scene(picture: _Picture, area: Area, grid: Grid, rows: tuple[int, int], columns: tuple[int, int]) -> Planes:
+    """Light of the scene that fell on these pixels of a film, whose picture fills `area`."""
     wide, high = picture[0].size
-    across = (np.array(columns) / grid.px_per_mm + grid.left_mm - film.area.x) * (wide / film.area.width)
-    down = (np.array(rows) / grid.px_per_mm + grid.top_mm - film.area.y) * (high / film.area.height)
+    across = (np.array(columns) / grid.px_per_mm + grid.left_mm - area.x) * (wide / area.width)
+    down = (np.array(rows) / grid.px_per_mm + grid.top_mm - area.y) * (high / area.height)
     left, right = np.clip(across, 0, wide)
     top, bottom = np.clip(down, 0, high)
     size = (columns[1] - columns[0], rows[1] - rows[0])
@@ -141,8 +150,8 @@ def _picture_shape(area: Area) -> tuple[int, int]:
     return max(round(area.height * px_per_mm), 32), max(round(area.width * px_per_mm), 32)
 
 
-@lru_cache(maxsize=4)
-def _picture(seed: int, number: int, rows: int, columns: int) -> tuple[Image.Image, ...]:
+@lru_cache(maxsize=2)
+def _picture(seed: int, number: int, rows: int, columns: int) -> _Picture:
     """Red, green and blue of a picture."""
     scene = landscape(seed)(number, rows, columns)
     return tuple(Image.fromarray(np.ascontiguousarray(scene[..., channel])) for channel in range(3))

@@ -90,10 +90,17 @@ class VirtualScanner:
 
 @contextmanager
 def virtual_scanner(folder: Path, *options: str | Path) -> Iterator[VirtualScanner]:
-    """Run ``dustwatch virtual-scanner`` on an address of its own; `folder` takes SANE's configuration for it."""
+    """Run ``dustwatch virtual-scanner`` on an address of its own; `folder` takes SANE's configuration for it.
+
+    Whatever happens to it, it must have had nothing to complain about in the end.
+    """
     address = fresh_address()
     arguments = command("virtual-scanner", "--listen", address, *options)
-    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    complaints = folder / f"complaints-{address}"
+    with (
+        complaints.open("w") as stderr,
+        subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, text=True) as process,
+    ):
         try:
             assert _pipes(process)[1].readline() == "ready\n"
             yield VirtualScanner(process, address, sane_config(folder / f"sane-{address}", "net", address))
@@ -103,6 +110,7 @@ def virtual_scanner(folder: Path, *options: str | Path) -> Iterator[VirtualScann
                 process.wait(10)
             finally:
                 process.kill()
+    assert complaints.read_text() == ""
 
 
 def read_pnm(data: bytes) -> Scan:

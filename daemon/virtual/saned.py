@@ -33,11 +33,15 @@ _HANDLE = 0
 
 async def listen(scanner: FilmScanner, host: str, port: int) -> asyncio.Server:
     """Serve `scanner` to whoever connects, until the server is closed. Raises OSError when `host` is not to be had."""
+    clients: set[asyncio.Task[None]] = set()
 
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await _Client(scanner, reader, writer).talk()
+    def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # A task of our own: those of asyncio complain when they are cancelled, up to Python 3.11.
+        client = asyncio.create_task(_Client(scanner, reader, writer).talk())
+        clients.add(client)
+        client.add_done_callback(clients.discard)
 
-    return await asyncio.start_server(talk, host, port)
+    return await asyncio.start_server(connected, host, port)
 
 
 class _Client:
