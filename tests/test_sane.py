@@ -1,6 +1,5 @@
 """Windows on devices as there are none among SANE's own: in pixels, on a grid, or with edges that may not pass."""
 
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -50,14 +49,9 @@ class FilmScanner:
 
 
 def place(device: FilmScanner, *windows: Window) -> None:
-    import sane
-
     from dustwatch.daemon.scanner.sane import Scanner
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sane, "init", lambda: None)
-        patch.setattr(sane, "open", lambda _: SimpleNamespace(dev=device))
-        scanner = Scanner("film")
+    scanner = Scanner("film", device, None)
     section = ScannerSection(geometry="pixels", geometry_dpi=DPI)
     for window in windows:
         scanner.configure(section, window)

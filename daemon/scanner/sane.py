@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .plan import Window
     from .section import ScannerSection
 
-_GOOD, _END = 0, 5
+_GOOD, _END, _IO_ERROR = 0, 5, 9
 _SET_VALUE = 1
 
 _FAULTS = {
@@ -111,19 +111,46 @@ def devices() -> tuple[Device, ...]:
     return tuple(Device(*map(str, listed)) for listed in sane.get_devices())
 
 
+def open_scanner(name: str) -> Scanner:
+    """Open a device. Raises ScannerError, and ServiceError where python-sane is another than is known."""
+    sane.init()
+    try:
+        dev = sane.open(name).dev
+        told = dev.get_parameters()
+    except _sane.error as error:
+        fault = _FAULTS[_STATUS_OF.get(str(error), _IO_ERROR)]
+        fault = Fault.VANISHED if fault in _NOT_THERE else fault
+        raise scanner_error(name, fault, f"it cannot be opened ({error})") from error
+    # There it stands in the object of python-sane, which has no way to ask for it; so what it gives is compared.
+    handle = ctypes.c_void_p.from_address(id(dev) + object.__basicsize__).value
+    found = _parameters(name, handle)
+    size = (found.pixels_per_line, found.lines)
+    if told != (_format(found), found.last_frame, size, found.depth, found.bytes_per_line):
+        raise ServiceError("this version of python-sane cannot be used; install 2.9.2", ExitCode.USAGE)
+    return Scanner(name, dev, handle)
+
+
+def _parameters(name: str, handle: int | None) -> _Parameters:
+    """What comes, or would come if a scan were started."""
+    found = _Parameters()
+    status = _library.sane_get_parameters(handle, ctypes.byref(found))
+    if status != _GOOD:
+        raise scanner_error(name, _FAULTS.get(status, Fault.IO_ERROR), "it does not tell what it scans")
+    return found
+
+
+def _format(found: _Parameters) -> str:
+    return _FORMATS[found.format] if 0 <= found.format < len(_FORMATS) else "unknown format"
+
+
 class Scanner:
     """An open device. All methods raise ScannerError; after any error nothing more can be asked of it."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, dev: Any, handle: int | None) -> None:
+        """`dev` is what python-sane works with, `handle` what libsane does; `open_scanner` has both."""
         self.name = name
-        sane.init()
-        try:
-            self._dev = sane.open(name).dev
-        except _sane.error as error:
-            status = _STATUS_OF.get(str(error), 9)
-            fault = _FAULTS[status]
-            fault = Fault.VANISHED if fault in _NOT_THERE else fault
-            raise scanner_error(name, fault, f"it cannot be opened ({error})") from error
+        self._dev = dev
+        self._handle = handle
 
     def close(self) -> None:
         """End a scan that goes on, and let go of the device."""
@@ -303,7 +330,6 @@ class Scanner:
 
     def _press(self, number: int, option: Option) -> None:
         """Press a push button, which python-sane does not do."""
-        self._parameters()
         status = _library.sane_control_option(self._handle, number, _SET_VALUE, None, ctypes.byref(ctypes.c_int()))
         if status != _GOOD:
             fault = _FAULTS.get(status, Fault.IO_ERROR)
@@ -315,26 +341,12 @@ class Scanner:
         """Start a pass, or the next one."""
         try:
             self._dev.start()
-            return self._parameters()
         except _sane.error as error:
             self._fail(error, "it does not start")
-
-    def _parameters(self) -> Frame:
-        """What comes next, or would come. Sees to it that python-sane's handle is where it is looked for."""
-        told = self._dev.get_parameters()
-        found = _Parameters()
-        _library.sane_get_parameters(self._handle, ctypes.byref(found))
-        size = (found.pixels_per_line, found.lines)
-        frame_format = _FORMATS[found.format] if 0 <= found.format < len(_FORMATS) else "unknown format"
-        if told != (frame_format, found.last_frame, size, found.depth, found.bytes_per_line):
-            raise ServiceError("this version of python-sane cannot be used; install 2.9.2", ExitCode.USAGE)
-        height = found.lines if found.lines >= 0 else None
-        return Frame(frame_format, bool(found.last_frame), size[0], height, found.depth, found.bytes_per_line)
-
-    @property
-    def _handle(self) -> int | None:
-        """The handle of libsane, from where python-sane's object keeps it: there is no way to ask for it."""
-        return ctypes.c_void_p.from_address(id(self._dev) + object.__basicsize__).value
+        told = _parameters(self.name, self._handle)
+        height = told.lines if told.lines >= 0 else None
+        last = bool(told.last_frame)
+        return Frame(_format(told), last, told.pixels_per_line, height, told.depth, told.bytes_per_line)
 
     def read(self, buffer: npt.NDArray[np.uint8], start: int) -> int | None:
         """Read what there is into `buffer` from byte `start` on; None at the end of the pass."""
@@ -354,7 +366,7 @@ class Scanner:
         self._dev.cancel()
 
     def _fail(self, error: Exception, what: str) -> NoReturn:
-        fault = _FAULTS[_STATUS_OF.get(str(error), 9)]
+        fault = _FAULTS[_STATUS_OF.get(str(error), _IO_ERROR)]
         raise scanner_error(self.name, fault, f"{what} ({error})") from error
 
 

@@ -71,9 +71,9 @@ class _Worker:
     def open(self, name: str) -> None:
         """Open the scanner."""
         _require_sane()
-        from .sane import Scanner
+        from .sane import open_scanner
 
-        self._scanner = Scanner(name)
+        self._scanner = open_scanner(name)
 
     def options(self, settings: dict[str, Value]) -> tuple[Option, ...]:
         """See `Session.options`."""
