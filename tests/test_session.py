@@ -1,5 +1,6 @@
 """Sessions with a scanner: SANE's own test device, its daemon on the network, and the virtual film scanner."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -531,6 +532,16 @@ def test_film_is_scanned_with_infrared_in_every_style(tmp_path: Path, virtual: V
         beside = scans["sample"][:, :, sample].astype(float) - other
         assert abs(np.median(beside)) < 0.01 * np.median(other)
         assert np.std(beside) < 0.1 * np.median(other)
+
+
+def test_the_lamp_is_lit_before_the_first_scan(tmp_path: Path, virtual: VirtualScanner) -> None:
+    with Session(virtual.device) as session:
+        session.options({"lamp": False})
+        lit = dataclasses.replace(film(), lamp="lamp", warm_up_s=0.1)
+        session.scan(Plan(lit, FILM), tmp_path / "1.tif", silent)
+        session.options({"lamp": False})
+        with pytest.raises(ScannerError, match="the frame is blank"):
+            session.scan(Plan(lit, FILM), tmp_path / "2.tif", silent)
 
 
 def test_buttons_are_seen_once(virtual: VirtualScanner) -> None:

@@ -120,6 +120,8 @@ class _Passes:
         """Write the rows of a pass that has been started."""
         if (frame.width, frame.depth) != (self._width, self._depth):
             self._differ(f"{frame.width} pixels of {frame.depth} bits", f"{self._width} of {self._depth} bits")
+        if not self._four and frame.format not in _SAMPLES:
+            self._refuse(f"it gives rows of {frame.format}; set its mode to grey or colour")
         first = _SEPARATE.index(frame.format) if frame.format in _SEPARATE else 0
         first = self._colours if infrared else first
         samples = self._tiff.samples if self._four else _SAMPLES[frame.format]
@@ -146,10 +148,10 @@ class _Passes:
         if height:
             self._put(top, first, samples, block[:height])
         height += top
-        expected = self._height or frame.height or height
-        if rest or not height or height < expected:
-            short = f"it ended after {height} of {expected} rows" if height < expected else "it ended within a row"
-            raise scanner_error(self._scanner.name, Fault.SHORT, short)
+        # Where rows were not announced, a broken one is all that tells that some are missing.
+        expected = self._height or frame.height or max(1, height + (rest > 0))
+        if height < expected:
+            raise scanner_error(self._scanner.name, Fault.SHORT, f"it ended after {height} of {expected} rows")
         if height > expected and self._height is not None:
             self._differ(f"{height} rows", f"{expected} rows")
         self._height = height
@@ -198,8 +200,6 @@ class _Passes:
             self._refuse(f"it gives {int(samples)} samples a pixel, but infrared style sample needs 4; set its mode")
         if not self._four and frame.format == "color" and samples == 4:
             self._refuse("it gives 4 samples a pixel; write infrared style sample")
-        if not self._four and frame.format not in _SAMPLES:
-            self._refuse(f"it gives {frame.format}; set its mode to grey or colour")
 
     def _require_room(self, needed: int) -> None:
         free = shutil.disk_usage(self._file.parent).free
