@@ -71,9 +71,10 @@ def fault_of(plan: Plan, file: Path, device: str = DEVICE, **more: object) -> Sc
     return caught.value
 
 
-def children() -> list[str]:
-    """Processes that this one has started and that are still there."""
-    return Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+def workers() -> list[int]:
+    """Workers that this process has started and that are still there."""
+    children = Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()
+    return [int(child) for child in children if b"scanner.worker" in Path("/proc", child, "cmdline").read_bytes()]
 
 
 def corners(window: Window) -> list[str]:
@@ -166,7 +167,7 @@ def test_the_file_tells_where_it_comes_from(tmp_path: Path) -> None:
         "options": {"resolution": 200.0, "depth": 16} | PATTERN,
     }
     assert (told[0].rows, told[-1].rows, told[-1].seconds_left) == (0, told[-1].of_rows, 0)
-    assert children() == []
+    assert workers() == []
 
 
 @pytest.mark.usefixtures("test_backend")
@@ -175,8 +176,8 @@ def test_a_session_scans_again_and_options_of_the_last_scan_do_not_stay(tmp_path
         for number, mode in enumerate(("Gray", "Color", "Gray")):
             plan = Plan(section(75, mode=mode), WINDOW)
             assert session.scan(plan, tmp_path / f"{number}.tif", silent).samples == {"Gray": 1, "Color": 3}[mode]
-        assert len(children()) == 1
-    assert children() == []
+        assert len(workers()) == 1
+    assert workers() == []
 
 
 # --- options ------------------------------------------------------------------------------------------------
@@ -285,7 +286,7 @@ def test_every_fault_ends_in_a_clear_message_and_a_usable_next_scan(
     assert error.fault is fault
     assert what_to_do in str(error)
     assert error.retry == (fault not in (Fault.DENIED, Fault.CANCELLED))
-    assert children() == []
+    assert workers() == []
     assert scan(Plan(section(), WINDOW), tmp_path / "1.tif").height == 236
 
 
@@ -324,7 +325,7 @@ def test_a_device_that_is_not_there_is_told_from_one_that_is_busy() -> None:
         pass
     assert caught.value.fault is Fault.VANISHED
     assert caught.value.retry
-    assert children() == []
+    assert workers() == []
 
 
 @pytest.mark.usefixtures("test_backend")
@@ -352,7 +353,7 @@ def test_a_full_disk_and_a_missing_folder_are_told_before_or_while_rows_come(tmp
 @pytest.mark.usefixtures("test_backend")
 def test_a_worker_that_dies_is_noticed_and_the_next_session_is_fine(tmp_path: Path) -> None:
     def kill(_: Progress) -> None:
-        os.kill(int(children()[0]), signal.SIGKILL)
+        os.kill(workers()[0], signal.SIGKILL)
 
     error = fault_of(Plan(section(**SLOW), WINDOW), tmp_path / "1.tif", progress=kill)
     assert error.fault is Fault.VANISHED
@@ -376,7 +377,7 @@ def test_a_scan_is_stopped_from_another_thread(tmp_path: Path) -> None:
         assert caught.value.fault is Fault.CANCELLED
         assert time.monotonic() - started < 10
     assert list(tmp_path.glob("*.tif*")) == []
-    assert children() == []
+    assert workers() == []
 
 
 @pytest.mark.usefixtures("test_backend")
@@ -396,7 +397,7 @@ def test_what_the_caller_raises_meanwhile_ends_the_scan(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         scan(Plan(section(**SLOW), WINDOW), tmp_path / "1.tif", progress=interrupt)
     assert list(tmp_path.glob("*.tif*")) == []
-    assert children() == []
+    assert workers() == []
 
 
 PARENT = """
@@ -451,7 +452,7 @@ def test_a_daemon_that_goes_in_the_middle_is_noticed_in_time_and_used_again_when
         error = fault_of(plan, tmp_path / "1.tif", daemon.device, progress=end, stall_s=STALL_S)
         assert error.fault in (Fault.STALLED, Fault.VANISHED, Fault.IO_ERROR, Fault.SHORT)
         assert time.monotonic() - gone[0] < STALL_S + 2
-        assert children() != [] or what is signal.SIGKILL  # the daemon, which is a child of this process
+        assert workers() == []
         if what is signal.SIGSTOP:
             daemon.send(signal.SIGCONT)
         else:
