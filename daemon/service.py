@@ -35,6 +35,8 @@ _log = logging.getLogger(__name__)
 _CALM_S = 0.2
 """A file that is being written gives many hints: they are heeded together."""
 
+_STOPPING = (signal.SIGTERM, signal.SIGINT)
+
 
 class _Stopped(BaseException):
     """Somebody wants the service to end; like KeyboardInterrupt, not to be caught on the way."""
@@ -46,7 +48,7 @@ def serve(folders: Sequence[FolderSettings], state: Path, threads: int, *, patie
     What is in work then is left for the next time. An output folder that cannot be used yet is waited for by who is
     `patient`, as a service should be at boot; who is not raises ServiceError (usage).
     """
-    with _until_stopped(), ExitStack() as opened:
+    with _until_stopped() as stop, ExitStack() as opened:
         watches = [
             opened.enter_context(Watch(folder, profile_of(folder), state / state_name(folder), threads, time.time))
             for folder in folders
@@ -63,7 +65,7 @@ def serve(folders: Sequence[FolderSettings], state: Path, threads: int, *, patie
         _warm_up(watches[0].scratch)
         notify.ready()
         while True:
-            busy = _take_turns(watches)
+            busy = _take_turns(watches, stop)
             if not busy:
                 _arm(hints, folders)  # one that has gone may be back
             notify.status("; ".join(watch.summary() for watch in watches))
@@ -100,15 +102,17 @@ def _warm_up(folder: Path) -> None:
         _log.warning("%s: nothing can be tried out there (%s); the first frames may take longer", folder, error)
 
 
-def _take_turns(watches: Sequence[Watch]) -> bool:
+def _take_turns(watches: Sequence[Watch], stop: _Stop) -> bool:
     """Let each folder do one piece of work; whether there was any."""
     busy = False
     for watch in watches:
         try:
             busy |= watch.turn()
         except Exception as error:  # noqa: BLE001 - the one place: a fault in our code must not stop the others
+            stop.check()
             _log.exception("%s: unexpected fault", watch.settings.input)
             watch.give_up(error)
+        stop.check()
     return busy
 
 
@@ -121,21 +125,40 @@ def _arm(hints: Hints, folders: Sequence[FolderSettings]) -> None:
                 _log.warning("%s", fault)
 
 
-@contextmanager
-def _until_stopped() -> Iterator[None]:
-    """End what is inside when somebody wants it, whatever it is doing."""
+class _Stop:
+    """What is done at SIGTERM and SIGINT: to end whatever is being done.
 
-    def stop(number: int, frame: FrameType | None) -> None:  # noqa: ARG001
-        for one in before:
+    Python code that C code calls cannot end it by an exception: that is turned into another one (as when numba loads
+    a kernel) or lost (in a finalizer). So it is also remembered that somebody asked.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        for one in _STOPPING:
             signal.signal(one, signal.SIG_IGN)  # once is enough, and cleaning up must not be disturbed
+        self.asked = True
         raise _Stopped
 
-    before = {one: signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)}
+    def check(self) -> None:
+        """Go on only if nobody asked to stop."""
+        if self.asked:
+            raise _Stopped
+
+
+@contextmanager
+def _until_stopped() -> Iterator[_Stop]:
+    """End what is inside when somebody wants it, whatever it is doing."""
+    stop = _Stop()
+    before = {one: signal.getsignal(one) for one in _STOPPING}
     try:
-        for one in before:
+        for one in _STOPPING:
             signal.signal(one, stop)
-        yield
-    except _Stopped:
+        yield stop
+    except BaseException:
+        if not stop.asked:
+            raise
         notify.stopping()
         _log.info("stopped; what is left is done after the next start")
     finally:

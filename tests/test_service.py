@@ -5,11 +5,12 @@ import signal
 import socket
 import subprocess
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from dustwatch.daemon.service import state_name
+from dustwatch.daemon.service import _until_stopped, state_name
 from dustwatch.daemon.settings import FolderSettings
 from dustwatch.processing.simulate import RollParams
 from tests.rolls import TINY, command, simulate, write_tiffs
@@ -75,3 +76,25 @@ def test_every_folder_has_a_state_of_its_own_that_people_recognise() -> None:
     assert state_name(one).startswith("roll-")
     assert state_name(one) == state_name(FolderSettings(one.input, one.output, "generic-slide"))
     assert state_name(one) != state_name(other)
+
+
+def test_a_stop_that_becomes_another_error_on_the_way_ends_it_all_the_same() -> None:
+    with _until_stopped():
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except BaseException as error:
+            raise SystemError("as C code does") from error
+        pytest.fail("went on")
+
+
+def test_a_stop_that_is_lost_on_the_way_is_remembered() -> None:
+    with _until_stopped() as stop:
+        with suppress(BaseException):  # as finalizers do
+            signal.raise_signal(signal.SIGINT)
+        stop.check()
+        pytest.fail("went on")
+
+
+def test_an_error_that_nobody_asked_for_is_not_taken_for_a_stop() -> None:
+    with pytest.raises(ZeroDivisionError), _until_stopped():
+        raise ZeroDivisionError

@@ -20,7 +20,7 @@ from dustwatch.daemon.errors import ExitCode, ServiceError
 from dustwatch.daemon.film import load_profile
 from dustwatch.daemon.pipeline import Job, clean
 from dustwatch.daemon.progress import silent
-from dustwatch.daemon.service import _take_turns
+from dustwatch.daemon.service import _Stop, _take_turns
 from dustwatch.daemon.settings import FolderSettings
 from dustwatch.daemon.status import read_status
 from dustwatch.daemon.watch import QUEUE, Watch, ripe
@@ -84,7 +84,7 @@ class Place:
         """Let time go by, and the daemon do what there is to do meanwhile."""
         end = self.clock.now + seconds
         while True:
-            while _take_turns([watch]):
+            while _take_turns([watch], _Stop()):
                 pass
             if self.clock.now >= end:
                 return
