@@ -6,6 +6,7 @@ the dirt: of the map only dirty cells are read, resampled where they lie in the 
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,7 +31,7 @@ from .strips import Span, bands
 from .texture import SQUARE_PX, Moduli, reach_px
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
     from pathlib import Path
 
     from .arrays import Scan
@@ -104,6 +105,15 @@ class Dirty:
 
 
 @dataclass(frozen=True, slots=True)
+class _Found:
+    """What a pass over the codes tells of the rows of a span: the dirt in them, and how busy the film beside it is."""
+
+    span: Span
+    dirty: Dirty
+    moduli: Moduli
+
+
+@dataclass(frozen=True, slots=True)
 class _Repaired:
     """Rows of a frame, from `start` on, repaired: `changed` where their dirt has been, which was `filled` in places."""
 
@@ -135,12 +145,16 @@ def clean(
     band_bytes = max(_BAND_BYTES, (2 * _HALO_PX + _ROWS_MULTIPLE) * row_bytes)
     defects = DefectList()
 
-    def work(job: tuple[Span, Scan]) -> _Repaired:
-        return _repair_band(*job, info, dirt, tone, residual, params)
+    def find(span: Span) -> _Found:
+        return _find(span, dirt, params.min_density_d)
+
+    def work(job: tuple[Span, Scan, _Found]) -> _Repaired:
+        return _repair_band(*job, info, tone, residual, params)
 
     def repaired(write: Callable[[npt.NDArray[np.uint8]], None]) -> Iterator[Band]:
         with open_rows(info, threads) as rows:
-            jobs = ((span, rows.read(span.low, span.high)) for span in plan)
+            found = _with_surroundings(plan, in_order(threads, _BAND_BYTES, find, plan), residual)
+            jobs = ((span, rows.read(span.low, span.high), around) for span, around in zip(plan, found, strict=True))
             for band in in_order(threads, band_bytes, work, jobs, flight_bytes=_FLIGHT_BYTES):
                 changed, count = band.changed, len(band.rows)
                 defects.add(changed.pixels, changed.density, band.filled)
@@ -238,21 +252,51 @@ def _resample(
     return pixels[:, :count], values[:, :count]
 
 
+def _find(span: Span, dirt: FrameDirt, min_density_d: float) -> _Found:
+    """Look at the rows of a span alone."""
+    own = Span(span.start, span.stop, span.start, span.stop)
+    dirty = dirt_in_frame(dirt, own, min_density_d)
+    codes = dirt.codes.read(own.start, own.stop, 0, dirt.codes.width)
+    moduli = Moduli.of(codes).without(codes, dirty.pixels[0] - own.start, dirty.pixels[1])
+    return _Found(own, dirty, moduli)
+
+
+def _with_surroundings(plan: list[Span], found: Iterator[_Found], residual: ResidualParams) -> Iterator[_Found]:
+    """For each span of the plan what was found there and as far around it as matters, each row looked at but once."""
+    reach = max(reach_px(residual) + SQUARE_PX, _HALO_PX)
+    held: deque[_Found] = deque()
+    for span in plan:
+        while not held or held[-1].span.stop < min(span.stop + reach, plan[-1].stop):
+            held.append(next(found))
+        while held[0].span.stop <= span.start - reach:
+            held.popleft()
+        yield _joined(held)
+
+
+def _joined(parts: Collection[_Found]) -> _Found:
+    """What was found in consecutive spans as that of one."""
+    rows = [part.span for part in parts]
+    dirty = Dirty(
+        np.hstack([part.dirty.pixels for part in parts]),
+        np.hstack([part.dirty.density for part in parts]),
+        np.hstack([part.dirty.doubt for part in parts]),
+    )
+    span = Span(rows[0].start, rows[-1].stop, rows[0].low, rows[-1].high)
+    return _Found(span, dirty, Moduli.stacked([part.moduli for part in parts]))
+
+
 def _repair_band(
     span: Span,
     rows: Scan,
+    around: _Found,
     info: ImageInfo,
-    dirt: FrameDirt,
     tone: Tone,
     residual: ResidualParams,
     params: RepairParams,
 ) -> _Repaired:
     """Repair the rows of `span`; `rows` holds them with their halo."""
-    reach = max(reach_px(residual) + SQUARE_PX, _HALO_PX)
-    low, high = max(span.start - reach, 0), min(span.stop + reach, info.height)
-    seen = dirt_in_frame(dirt, Span(span.start, span.stop, low, high), params.min_density_d)
-    codes = dirt.codes.read(low, high, 0, info.width)
-    texture = Moduli.of(codes).without(codes, seen.pixels[0] - low, seen.pixels[1]).texture(residual)
+    texture = around.moduli.texture(residual)
+    seen = around.dirty
     seen = seen.where((seen.pixels[0] >= span.low) & (seen.pixels[0] < span.high))
     # What lies in the halo alone is for another band to fill.
     spots, count = connected(seen.pixels)
@@ -271,7 +315,7 @@ def _repair_band(
         picture[places],
         own.density,
         own.doubt,
-        texture.at(own.pixels[0] - low, own.pixels[1]),
+        texture.at(own.pixels[0] - around.span.start, own.pixels[1]),
         spanned[:, inside],
         tone,
         params.scanner_noise,

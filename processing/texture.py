@@ -18,6 +18,8 @@ from .kernel import kernel
 from .residual import DECODED, UNKNOWN
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .arrays import Plane
     from .residual import Codes, ResidualParams
 
@@ -64,6 +66,11 @@ class Moduli:
         found = Moduli(np.empty(shape, np.int32), np.empty(shape, np.int32))
         _sum(codes, _MODULI, found.sums, found.counts)
         return found
+
+    @staticmethod
+    def stacked(windows: Sequence[Moduli]) -> Moduli:
+        """Those of windows below each other as of one; all but the last are whole squares high."""
+        return Moduli(np.vstack([one.sums for one in windows]), np.vstack([one.counts for one in windows]))
 
     def without(self, codes: Codes, rows: Places, columns: Places) -> Moduli:
         """Those of the same window but for some pixels, each given once; such as lie outside do not matter."""
