@@ -27,29 +27,29 @@ from .placement import turned_back_points, turned_box
 from .raster import open_rows, rewrite, write_mask
 from .register import BEFORE_PX, LANCZOS, MARGIN_PX
 from .spots import Pixels, connected
-from .strips import Span, bands
+from .strips import Span, Tile, bands, spans
 from .texture import SQUARE_PX, Moduli, reach_px
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from .arrays import Scan
     from .divide import Values
     from .drift import Drift
+    from .image import Rows
     from .placement import Placement
     from .planes import PlaneFile
     from .residual import ResidualParams
+    from .texture import Texture
 
-_BAND_BYTES = 48 << 20
-_FLIGHT_BYTES = 112 << 20
+_BAND_BYTES = 24 << 20
 _ROWS_MULTIPLE = 32
+_TILE_PX = 2048
+"""A band of rows is read at once, and repaired in tiles of so many columns."""
 
 _HALO_PX = 64
-"""How far beyond its own rows a band sees the film that spans holes."""
-
-_PIXEL_BYTES = 6
-"""What a pixel of a band takes in memory beside its samples."""
+"""How far beyond its own pixels a tile sees the film that spans holes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +103,12 @@ class Dirty:
         """Some of them, in this order."""
         return Dirty(self.pixels[:, which], self.density[which], self.doubt[which])
 
+    @staticmethod
+    def joined(parts: Sequence[Dirty]) -> Dirty:
+        """The pixels of all parts, one part after the other."""
+        pixels, density, doubt = ([getattr(part, name) for part in parts] for name in ("pixels", "density", "doubt"))
+        return Dirty(np.hstack(pixels), np.hstack(density), np.hstack(doubt))
+
 
 @dataclass(frozen=True, slots=True)
 class _Found:
@@ -114,12 +120,26 @@ class _Found:
 
 
 @dataclass(frozen=True, slots=True)
-class _Repaired:
-    """Rows of a frame, from `start` on, repaired: `changed` where their dirt has been, which was `filled` in places."""
+class _Job:
+    """A tile to repair: what `rows` show there, which are the tile's with their halo, `dirty` all dirt in them.
 
-    start: int
+    The film is as busy as `texture` tells, whose first row is row `top` of the frame.
+    """
+
+    tile: Tile
     rows: Scan
+    dirty: Dirty
+    texture: Texture
+    top: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Repaired:
+    """What becomes of a tile: the `values`, (pixels, colours), where dirt has been, which was `filled` in places."""
+
+    job: _Job
     changed: Dirty
+    values: npt.NDArray[np.integer]
     filled: npt.NDArray[np.bool_]
 
 
@@ -140,29 +160,30 @@ def clean(
     ImageError where the file does not decode or cannot be rewritten, OSError where the disk is full.
     """
     residual = residual.on(info.height, info.width)
-    row_bytes = info.row_bytes + _PIXEL_BYTES * info.width
-    plan = bands(info.height, row_bytes, budget_bytes=_BAND_BYTES, halo=_HALO_PX, multiple=_ROWS_MULTIPLE)
-    band_bytes = max(_BAND_BYTES, (2 * _HALO_PX + _ROWS_MULTIPLE) * row_bytes)
+    plan = bands(info.height, info.row_bytes, budget_bytes=_BAND_BYTES, halo=_HALO_PX, multiple=_ROWS_MULTIPLE)
+    parts = spans(info.width, _TILE_PX, _HALO_PX)
+    tile_bytes = (plan[0].high - plan[0].low + _HALO_PX) * info.row_bytes // len(parts)
     defects = DefectList()
 
     def find(span: Span) -> _Found:
         return _find(span, dirt, params.min_density_d)
 
-    def work(job: tuple[Span, Scan, _Found]) -> _Repaired:
-        return _repair_band(*job, info, tone, residual, params)
+    def work(job: _Job) -> _Repaired:
+        return _repair_tile(job, info, tone, params)
 
     def repaired(write: Callable[[npt.NDArray[np.uint8]], None]) -> Iterator[Band]:
         with open_rows(info, threads) as rows:
-            found = _with_surroundings(plan, in_order(threads, _BAND_BYTES, find, plan), residual)
-            jobs = ((span, rows.read(span.low, span.high), around) for span, around in zip(plan, found, strict=True))
-            for band in in_order(threads, band_bytes, work, jobs, flight_bytes=_FLIGHT_BYTES):
-                changed, count = band.changed, len(band.rows)
-                defects.add(changed.pixels, changed.density, band.filled)
-                rows_of, columns_of = changed.pixels[0] - band.start, changed.pixels[1]
-                mask = np.zeros((count, info.width), np.uint8)
-                mask[rows_of, columns_of] = 255
+            found = _with_surroundings(plan, map(find, plan), residual)
+            jobs = _jobs(rows, parts, zip(plan, found, strict=True), residual)
+            done = in_order(threads, tile_bytes, work, jobs, flight_bytes=2 * tile_bytes * len(parts))
+            for span in plan:
+                band, changed, filled = _put_in([next(done) for _ in parts])
+                defects.add(changed.pixels, changed.density, filled)
+                places = changed.pixels[0] - span.start
+                mask = np.zeros(band.shape[:2], np.uint8)
+                mask[places, changed.pixels[1]] = 255
                 write(mask)
-                yield Band(band.start, band.rows, np.bincount(rows_of, minlength=count) > 0)
+                yield Band(span.start, band, np.bincount(places, minlength=len(band)) > 0)
 
     with write_mask(mask_destination, info.height, info.width) as write:
         rewrite(info, destination, repaired(write), threads)
@@ -179,15 +200,25 @@ def dirt_in_frame(dirt: FrameDirt, rows: Span, min_density_d: float) -> Dirty:
     whole = np.floor(shifts).astype(np.int64)
     (up, before), (down, after) = (whole.min(axis=0) - BEFORE_PX).tolist(), (whole.max(axis=0) + MARGIN_PX).tolist()
     part = dirt.glass.part(top + up, left + before, (shape[0] + down - up, shape[1] + after - before))
-    alive = (part.cells["lives"] >> np.uint32(dirt.witness)) & np.uint32(1)
-    unit = alive.astype(np.float32) * np.float32(DENSITY_STEP_D)
-    cells = np.stack([part.cells[name] * unit for name in ("density", "doubt")])
     weights = LANCZOS.weights(shifts - whole)
     from_part = whole + np.subtract((top, left), part.corner)
     # Along the lines that are shifted alike: rows, or columns.
     turn = slice(None, None, -1 if axis else 1)
-    slots, cells = (part.slots.T, cells.swapaxes(2, 3)) if axis else (part.slots, cells)
-    lines, values = _resample(slots, cells, from_part[:, turn], weights[:, turn], shape[1 - axis], min_density_d)
+    slots, density, doubt, lives = part.slots, *(part.cells[name] for name in ("density", "doubt", "lives"))
+    if axis:
+        slots, density, doubt, lives = slots.T, *(plane.swapaxes(1, 2) for plane in (density, doubt, lives))
+    lines, values = _resample(
+        slots,
+        density,
+        doubt,
+        lives,
+        np.uint32(dirt.witness),
+        from_part[:, turn],
+        weights[:, turn],
+        shape[1 - axis],
+        min_density_d / DENSITY_STEP_D,
+    )
+    values *= np.float32(DENSITY_STEP_D)
     pixels = turned_back_points((lines[turn] + np.array([[top], [left]])).T, orientation, *size).T
     order = np.argsort(pixels[0] * size[1] + pixels[1], kind="stable")
     found = Dirty(pixels, values[0], np.maximum(values[1], np.float32(DENSITY_STEP_D)))
@@ -197,16 +228,20 @@ def dirt_in_frame(dirt: FrameDirt, rows: Span, min_density_d: float) -> Dirty:
 @kernel
 def _resample(
     slots: npt.NDArray[np.int32],
-    cells: npt.NDArray[np.float32],
+    density: npt.NDArray[np.int16],
+    doubt: npt.NDArray[np.uint16],
+    lives: npt.NDArray[np.uint32],
+    witness: np.uint32,
     whole: npt.NDArray[np.int64],
     weights: npt.NDArray[np.float32],
     width: int,
     least: float,
 ) -> tuple[Pixels, npt.NDArray[np.float32]]:
-    """Density and doubt (2, pixels) of cells (2, cells, 32, 32) at pixels where that is `least` or more, line by line.
+    """Density and doubt (2, pixels) of cells (cells, 32, 32) at pixels where that is `least` or more, line by line.
 
-    The pixel (row, column) lies at (row, column) + `whole`[row] of what `slots` numbers the cells of, and beyond that
-    as Lanczos' `weights` (rows, 2, 8) say, down and to the right. There are as many rows as these, and `width` columns.
+    Only what is in the `witness` counts. The pixel (row, column) lies at (row, column) + `whole`[row] of what `slots`
+    numbers the cells of, and beyond that as Lanczos' `weights` (rows, 2, 8) say, down and to the right. There are as
+    many rows as these, and `width` columns.
     """
     height, across = slots.shape
     line = np.zeros((2, across * CELL_PX + 2 * MARGIN_PX + 2), np.float32)
@@ -225,25 +260,26 @@ def _resample(
                     continue
                 live[c] = True
                 start = MARGIN_PX + c * CELL_PX
-                for p in range(2):
-                    for x in range(CELL_PX):
-                        line[p, start + x] += weights[row, 0, k] * cells[p, slot, y % CELL_PX, x]
+                for x in range(CELL_PX):
+                    weight = weights[row, 0, k] * ((lives[slot, y % CELL_PX, x] >> witness) & np.uint32(1))
+                    line[0, start + x] += weight * density[slot, y % CELL_PX, x]
+                    line[1, start + x] += weight * doubt[slot, y % CELL_PX, x]
         done = -MARGIN_PX
         for c in range(across):
             if not live[c]:
                 continue
             for place in range(max(c * CELL_PX - MARGIN_PX + BEFORE_PX, done), (c + 1) * CELL_PX + BEFORE_PX):
-                density = doubt = np.float32(0)
+                found = deviation = np.float32(0)
                 for k in range(MARGIN_PX + 1):
                     x = MARGIN_PX + place - BEFORE_PX + k
-                    density += weights[row, 1, k] * line[0, x]
-                    doubt += weights[row, 1, k] * line[1, x]
+                    found += weights[row, 1, k] * line[0, x]
+                    deviation += weights[row, 1, k] * line[1, x]
                 column = place - whole[row, 1]
-                if abs(density) >= least and 0 <= column < width:
+                if abs(found) >= least and 0 <= column < width:
                     if count == pixels.shape[1]:
                         pixels, values = np.hstack((pixels, pixels)), np.hstack((values, values))
                     pixels[0, count], pixels[1, count] = row, column
-                    values[0, count], values[1, count] = density, doubt
+                    values[0, count], values[1, count] = found, deviation
                     count += 1
             done = (c + 1) * CELL_PX + BEFORE_PX
         for c in range(across):
@@ -270,61 +306,68 @@ def _with_surroundings(plan: list[Span], found: Iterator[_Found], residual: Resi
             held.append(next(found))
         while held[0].span.stop <= span.start - reach:
             held.popleft()
-        yield _joined(held)
+        yield _Found(
+            Span(span.start, span.stop, held[0].span.low, held[-1].span.high),
+            Dirty.joined([one.dirty for one in held]),
+            Moduli.stacked([one.moduli for one in held]),
+        )
 
 
-def _joined(parts: Collection[_Found]) -> _Found:
-    """What was found in consecutive spans as that of one."""
-    rows = [part.span for part in parts]
-    dirty = Dirty(
-        np.hstack([part.dirty.pixels for part in parts]),
-        np.hstack([part.dirty.density for part in parts]),
-        np.hstack([part.dirty.doubt for part in parts]),
-    )
-    span = Span(rows[0].start, rows[-1].stop, rows[0].low, rows[-1].high)
-    return _Found(span, dirty, Moduli.stacked([part.moduli for part in parts]))
+def _jobs(
+    rows: Rows, parts: list[Span], found: Iterable[tuple[Span, _Found]], residual: ResidualParams
+) -> Iterator[_Job]:
+    """The tiles of each band of a frame, from left to right."""
+    for span, around in found:
+        picture = rows.read(span.low, span.high)
+        near = (around.dirty.pixels[0] >= span.low) & (around.dirty.pixels[0] < span.high)
+        dirty, texture = around.dirty.where(near), around.moduli.texture(residual)
+        for columns in parts:
+            yield _Job(Tile(span, columns), picture, dirty, texture, around.span.low)
 
 
-def _repair_band(
-    span: Span,
-    rows: Scan,
-    around: _Found,
-    info: ImageInfo,
-    tone: Tone,
-    residual: ResidualParams,
-    params: RepairParams,
-) -> _Repaired:
-    """Repair the rows of `span`; `rows` holds them with their halo."""
-    texture = around.moduli.texture(residual)
-    seen = around.dirty
-    seen = seen.where((seen.pixels[0] >= span.low) & (seen.pixels[0] < span.high))
-    # What lies in the halo alone is for another band to fill.
+def _repair_tile(job: _Job, info: ImageInfo, tone: Tone, params: RepairParams) -> _Repaired:
+    rows, columns = job.tile.rows, job.tile.columns
+    column = job.dirty.pixels[1]
+    seen = job.dirty.where((column >= columns.low) & (column < columns.high))
+    # What lies in the halo alone is for another tile to fill.
     spots, count = connected(seen.pixels)
     ours = np.zeros(count, np.bool_)
-    ours[spots[_within(span, seen)]] = True
+    ours[spots[_within(job.tile, seen)]] = True
     seen = seen.where(ours[spots])
-    picture = rows[..., : info.colours]
+    picture = job.rows[:, columns.low : columns.high, : info.colours]
     hole = np.zeros(picture.shape[:2], np.bool_)
-    hole[seen.pixels[0] - span.low, seen.pixels[1]] = True
+    hole[seen.pixels[0] - rows.low, seen.pixels[1] - columns.low] = True
     holes = Holes(hole)
-    spanned = holes.span(density_table(tone, int(np.iinfo(rows.dtype).max))[picture[holes.edge]].T)
-    inside = _within(span, seen)
+    spanned = holes.span(density_table(tone, int(np.iinfo(info.dtype).max))[picture[holes.edge]].T)
+    inside = _within(job.tile, seen)
     own = seen.where(inside)
-    places = own.pixels[0] - span.low, own.pixels[1]
     mended = mend(
-        picture[places],
+        picture[own.pixels[0] - rows.low, own.pixels[1] - columns.low],
         own.density,
         own.doubt,
-        texture.at(own.pixels[0] - around.span.start, own.pixels[1]),
+        job.texture.at(own.pixels[0] - job.top, own.pixels[1]),
         spanned[:, inside],
         tone,
         params.scanner_noise,
     )
-    picture[places] = mended.values
     filled = mended.share[mended.changed] > FILLED_SHARE
-    return _Repaired(span.start, rows[span.inner], own.where(mended.changed), filled)
+    return _Repaired(job, own.where(mended.changed), mended.values[mended.changed], filled)
 
 
-def _within(span: Span, dirty: Dirty) -> npt.NDArray[np.bool_]:
-    """Which pixels lie in the rows of a span, not in its halo."""
-    return (dirty.pixels[0] >= span.start) & (dirty.pixels[0] < span.stop)
+def _put_in(tiles: list[_Repaired]) -> tuple[Scan, Dirty, npt.NDArray[np.bool_]]:
+    """The rows of a band as its tiles have left them, what was changed in them row after row, and what was filled."""
+    job, colours = tiles[0].job, tiles[0].values.shape[1]
+    span = job.tile.rows
+    band = job.rows[span.inner].copy()  # its halo takes more memory than itself
+    for tile in tiles:
+        row, column = tile.changed.pixels
+        band[row - span.start, column, :colours] = tile.values
+    changed, filled = Dirty.joined([tile.changed for tile in tiles]), np.hstack([tile.filled for tile in tiles])
+    order = np.argsort(changed.pixels[0], kind="stable")
+    return band, changed.where(order), filled[order]
+
+
+def _within(tile: Tile, dirty: Dirty) -> npt.NDArray[np.bool_]:
+    """Which pixels lie in a tile, not in its halo."""
+    (row, column), (rows, columns) = dirty.pixels, (tile.rows, tile.columns)
+    return (row >= rows.start) & (row < rows.stop) & (column >= columns.start) & (column < columns.stop)
