@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from ..processing.image import DamagedImage, ImageError
+from ..processing.image import DamagedImage, ImageError, untold
 from ..processing.learn import MOST_FRAMES
 from ..processing.observe import observe
 from ..processing.raster import probe
@@ -14,7 +14,7 @@ from .frame import Arrival, Frame, Outcome, Stamp
 from .output import WRITE_FAULTS, sha256_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from ..processing.image import ImageInfo
@@ -54,7 +54,9 @@ def observe_all(known: Mapping[Arrival, str], workplace: Workplace) -> tuple[lis
     step = workplace.progress("Observing", len(known))
     for number, (arrival, digest) in enumerate(known.items()):
         try:
-            frames.append(observe_frame(arrival, digest, workplace.scratch / f"{number}.residual", workplace))
+            frames.append(
+                observe_frame(arrival, digest, workplace.scratch / f"{number}.residual", workplace, step.within)
+            )
         except FrameError as error:
             broken.append(Outcome(arrival, error=error))
         else:
@@ -64,14 +66,19 @@ def observe_all(known: Mapping[Arrival, str], workplace: Workplace) -> tuple[lis
     return frames, broken
 
 
-def observe_frame(arrival: Arrival, sha256: str, codes: Path, workplace: Workplace) -> Frame:
-    """Observe one file of this digest, with its residual in `codes`. Raises FrameError where it cannot be used."""
+def observe_frame(
+    arrival: Arrival, sha256: str, codes: Path, workplace: Workplace, told: Callable[[float], None] = untold
+) -> Frame:
+    """Observe one file of this digest, with its residual in `codes`; `told` is called with how much of it is done.
+
+    Raises FrameError where it cannot be used.
+    """
     started = time.monotonic()
     profile = workplace.profile
     try:
         stamp = Stamp.of(arrival.path.stat())
         info = read_info(arrival)
-        seen = observe(info, profile.scan, profile.residual, codes, workplace.threads)
+        seen = observe(info, profile.scan, profile.residual, codes, workplace.threads, told)
     except (ImageError, OSError) as error:
         raise frame_error(arrival, error) from error
     return Frame(arrival, info, sha256, stamp, seen, time.monotonic() - started)

@@ -20,7 +20,7 @@ from .source import find
 from .workplace import Workplace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
     from pathlib import Path
 
     from .film import Profile
@@ -112,13 +112,18 @@ def _clean_roll(
                 elif frame.arrival not in settled:
                     waiting.add(frame.arrival)
             keep = keep_maps if run is runs[-1] and not _is_kept(run, keep_maps) else None
-            for outcome in _clean_run(run, frames, waiting, workplace, keep):
+            for outcome in _clean_run(run, frames, waiting, workplace, keep, step.within):
                 yield outcome
                 step()
 
 
 def _clean_run(
-    run: Run, frames: Sequence[Frame], waiting: Set[Arrival], workplace: Workplace, keep: Path | None
+    run: Run,
+    frames: Sequence[Frame],
+    waiting: Set[Arrival],
+    workplace: Workplace,
+    keep: Path | None,
+    told: Callable[[float], None],
 ) -> Iterator[Outcome]:
     """Learn the map of a run, to be kept in the folder `keep` if given, and clean those of its frames that wait."""
     if not waiting and not keep:
@@ -131,7 +136,7 @@ def _clean_run(
     known = learn_glass(run, frames, workplace, keep)
     for member in run.cleaned:
         if frames[member.frame].arrival in waiting:
-            yield clean_frame(frames[member.frame], member, known, workplace)
+            yield clean_frame(frames[member.frame], member, known, workplace, told)
     forget([frame for frame in seen if not frame.bare])
 
 
@@ -143,29 +148,37 @@ def _clean_one_by_one(
     workplace: Workplace,
 ) -> Iterator[Outcome]:
     """Clean the frames that are not settled with what an earlier run has kept of their glasses."""
-    step = workplace.progress("Cleaning", len(known))
+    observed, cleaned = (workplace.progress(stage, len(known)) for stage in ("Observing", "Cleaning"))
     for arrival, sha256 in known.items():
         receipt = receipts.get(arrival)
         possible = [*(glass.run for glass in glasses), unrecognised(glasses, sha256)]
         if receipt and any(_as_before(receipt, sha256, run, workplace.profile) for run in possible):
             yield Outcome(arrival, receipt, skipped=True)
         elif arrival not in settled:
-            yield _clean_alone(arrival, sha256, glasses, workplace)
-        step()
+            yield _clean_alone(arrival, sha256, glasses, workplace, observed.within, cleaned.within)
+        observed()
+        cleaned()
 
 
-def _clean_alone(arrival: Arrival, sha256: str, glasses: Sequence[KeptGlass], workplace: Workplace) -> Outcome:
+def _clean_alone(
+    arrival: Arrival,
+    sha256: str,
+    glasses: Sequence[KeptGlass],
+    workplace: Workplace,
+    observed: Callable[[float], None],
+    cleaned: Callable[[float], None],
+) -> Outcome:
     """Clean a frame with what is kept of the glass that it lies on, if it lies on any of these."""
     try:
-        frame = observe_frame(arrival, sha256, workplace.scratch / "residual", workplace)
+        frame = observe_frame(arrival, sha256, workplace.scratch / "residual", workplace, observed)
     except FrameError as error:
         return Outcome(arrival, error=error)
     if found := recognised(glasses, frame.observation.fingerprint, sha256, workplace.profile.match):
         glass, member = found
-        outcome = clean_frame(frame, member, Known(glass.cleaning(member), glass.map), workplace)
+        outcome = clean_frame(frame, member, Known(glass.cleaning(member), glass.map), workplace, cleaned)
     else:
         run = unrecognised(glasses, sha256)
-        outcome = clean_frame(frame, run.cleaned[0], Known(run, why_not=UNRECOGNISED), workplace)
+        outcome = clean_frame(frame, run.cleaned[0], Known(run, why_not=UNRECOGNISED), workplace, cleaned)
     forget([frame])
     return outcome
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..processing.clean import FrameDirt, clean
 from ..processing.drift import STEADY
-from ..processing.image import ImageError
+from ..processing.image import ImageError, untold
 from ..processing.presence import present
 from .errors import FrameError
 from .film import opposites
@@ -75,11 +75,18 @@ def learn_glass(run: Run, frames: Sequence[Frame], workplace: Workplace, keep: P
 
 
 def clean_frame(
-    frame: Frame, member: Member, known: Known, workplace: Workplace, *, replacing: bool = False
+    frame: Frame,
+    member: Member,
+    known: Known,
+    workplace: Workplace,
+    told: Callable[[float], None] = untold,
+    *,
+    replacing: bool = False,
 ) -> Outcome:
     """Clean a frame with what is known of its glass, or copy it, and put it into place.
 
-    `replacing` is what `publish` takes it for. A file that somebody changes meanwhile is not published.
+    `told` is called with how much of it is done; `replacing` is what `publish` takes it for. A file that
+    somebody changes meanwhile is not published.
     """
     started = time.monotonic()
     profile = workplace.profile
@@ -102,12 +109,12 @@ def clean_frame(
 
     def _write(draft: Draft) -> Receipt:
         lies = {"offset_px": member.placement.offset, "orientation": member.placement.orientation}
-        told = partial(receipt, glass_id=run.glass_id, map_frames=len(run.witnesses), **lies)
+        result = partial(receipt, glass_id=run.glass_id, map_frames=len(run.witnesses), **lies)
         if doubt:
-            return told(output_sha256=copy(original, draft.picture), status="abstained", reason=doubt)
+            return result(output_sha256=copy(original, draft.picture), status="abstained", reason=doubt)
         if dirt is None:
             return receipt(output_sha256=copy(original, draft.picture), status="unchanged", reason=known.why_not)
-        return _repair(draft, frame, dirt, workplace, told)
+        return _repair(draft, frame, dirt, workplace, result, told)
 
     try:
         done = workplace.output.publish(frame.arrival, write, replacing=replacing)
@@ -163,7 +170,14 @@ def _dirt(frame: Frame, member: Member, run: Run, found: GlassMap, workplace: Wo
     return FrameDirt(lies, codes, 0, member.placement, drift)
 
 
-def _repair(draft: Draft, frame: Frame, dirt: FrameDirt, workplace: Workplace, told: Callable[..., Receipt]) -> Receipt:
+def _repair(
+    draft: Draft,
+    frame: Frame,
+    dirt: FrameDirt,
+    workplace: Workplace,
+    result: Callable[..., Receipt],
+    told: Callable[[float], None],
+) -> Receipt:
     """Write the repaired picture and its mask, or a copy where nothing needed repair."""
     profile = workplace.profile
     report = clean(
@@ -175,12 +189,13 @@ def _repair(draft: Draft, frame: Frame, dirt: FrameDirt, workplace: Workplace, t
         draft.picture,
         draft.mask,
         workplace.threads,
+        told,
     )
     if not report.changed_px:
         draft.mask.unlink()
-        return told(output_sha256=copy(frame.arrival.path, draft.picture), status="unchanged", reason=CLEAN_GLASS)
+        return result(output_sha256=copy(frame.arrival.path, draft.picture), status="unchanged", reason=CLEAN_GLASS)
     reencoded = frame.info.format == "jpeg"
-    return told(
+    return result(
         output_sha256=sha256_of(draft.picture),
         status="cleaned",
         reason=REENCODED if reencoded else "",

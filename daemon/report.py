@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +19,27 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
 
+    from rich.progress import TaskID
+
     from .frame import Outcome
     from .pipeline import Cleaned, Job
     from .progress import Step
+
+
+@dataclass(slots=True)
+class _Bar:
+    """The bar of a stage."""
+
+    bars: Bars
+    task: TaskID
+    done: int = 0
+
+    def __call__(self) -> None:
+        self.done += 1
+        self.within(0)
+
+    def within(self, share: float) -> None:
+        self.bars.update(self.task, completed=self.done + share)
 
 
 class Reporter:
@@ -52,7 +71,7 @@ class Reporter:
         known = next((task for task in self._bars.tasks if task.description == stage), None)
         task = known.id if known else self._bars.add_task(stage, total=0)
         self._bars.update(task, total=(known.total or 0) + steps if known else steps)
-        return lambda: self._bars.advance(task)
+        return _Bar(self._bars, task)
 
     def finish(self, cleaned: Cleaned, job: Job, report: Path | None) -> None:
         """Print what became of the frames, failures to stderr, and write the report if one is wanted.

@@ -21,7 +21,7 @@ from .divide import mend
 from .drift import STEADY
 from .fill import Holes
 from .glass_map import DENSITY_STEP_D, GlassMap
-from .image import Band, ImageInfo, in_order
+from .image import Band, ImageInfo, in_order, untold
 from .kernel import kernel
 from .placement import turned_back_points, turned_box
 from .raster import open_rows, rewrite, write_mask
@@ -152,12 +152,14 @@ def clean(
     destination: Path,
     mask_destination: Path,
     threads: int,
+    told: Callable[[float], None] = untold,
 ) -> CleanReport:
     """Write the cleaned picture to `destination` and, as 8-bit PNG, where it differs (255) to `mask_destination`.
 
     The picture is read once, from top to bottom, in a few bands of memory; pixels without dirt keep every bit and
-    extra samples pass through. The mask is written in step with it. The result does not depend on `threads`. Raises
-    ImageError where the file does not decode or cannot be rewritten, OSError where the disk is full.
+    extra samples pass through. The mask is written in step with it. The result does not depend on `threads`. `told` is
+    called with how much of it is done, 0..1. Raises ImageError where the file does not decode or cannot be rewritten,
+    OSError where the disk is full.
     """
     residual = residual.on(info.height, info.width)
     plan = bands(info.height, info.row_bytes, budget_bytes=_BAND_BYTES, halo=_HALO_PX, multiple=_ROWS_MULTIPLE)
@@ -183,6 +185,7 @@ def clean(
                 mask = np.zeros(band.shape[:2], np.uint8)
                 mask[places, changed.pixels[1]] = 255
                 write(mask)
+                told(span.stop / info.height)
                 yield Band(span.start, band, np.bincount(places, minlength=len(band)) > 0)
 
     with write_mask(mask_destination, info.height, info.width) as write:

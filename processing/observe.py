@@ -10,14 +10,14 @@ import numpy as np
 
 from .cells import CELL_PX
 from .fingerprint import Fingerprint, fingerprint
-from .image import ImageInfo, in_order
+from .image import ImageInfo, in_order, untold
 from .planes import PlaneFile
 from .raster import open_rows
 from .residual import BLOCK_PX, Codes, Knowledge, ResidualParams, background, block_means, encode, mean_density
 from .strips import Span, bands
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from .arrays import Plane, Scan
@@ -34,11 +34,18 @@ class Observation:
     fingerprint: Fingerprint
 
 
-def observe(info: ImageInfo, tone: Tone, params: ResidualParams, destination: Path, threads: int) -> Observation:
+def observe(
+    info: ImageInfo,
+    tone: Tone,
+    params: ResidualParams,
+    destination: Path,
+    threads: int,
+    told: Callable[[float], None] = untold,
+) -> Observation:
     """Read the picture once, from top to bottom, and leave its coded residual in `destination`.
 
-    Memory is a few bands, whatever the picture's size; the result does not depend on `threads`. Raises
-    ImageError where the file does not decode, OSError where the disk is full.
+    Memory is a few bands, whatever the picture's size; the result does not depend on `threads`. `told` is called
+    with how much of it is done, 0..1. Raises ImageError where the file does not decode, OSError where the disk is full.
     """
     codes = PlaneFile(destination, info.height, info.width, np.dtype(np.int8))
     codes.create()
@@ -69,6 +76,7 @@ def observe(info: ImageInfo, tone: Tone, params: ResidualParams, destination: Pa
             codes.write(span.start, 0, coded)
             top = span.start // CELL_PX
             film[top : top + len(cells)] = cells
+            told(span.stop / info.height)
     return Observation(codes, fingerprint(codes, film, params, threads))
 
 

@@ -97,7 +97,10 @@ def cleaned(
     seen = observe(info, tone, ResidualParams(), folder / "codes", 1)
     what = FrameDirt(glass, seen.codes, WITNESS, Placement(offset))
     target, mask = folder / "clean.tif", folder / "mask.png"
-    report = clean(info, what, tone, ResidualParams(), params, target, mask, threads)
+    shares: list[float] = []
+    report = clean(info, what, tone, ResidualParams(), params, target, mask, threads, shares.append)
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
     picture = tifffile.imread(target).reshape(scan.shape)
     with Image.open(mask) as opened:
         marked = np.asarray(opened)

@@ -82,6 +82,16 @@ def test_no_file_stays_open(tmp_path: Path) -> None:
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
+def test_it_tells_how_much_of_a_large_picture_is_done(tmp_path: Path) -> None:
+    path = tmp_path / "scan.tif"
+    tifffile.imwrite(path, np.zeros((4000, 2000, 3), np.uint16), compression="zlib", photometric="rgb")
+    shares: list[float] = []
+    observe(probe(path), TONE, PARAMS, tmp_path / "codes", 2, shares.append)
+    assert len(shares) > 2
+    assert shares == sorted(shares)
+    assert shares[-1] == 1
+
+
 def test_a_file_that_does_not_decode_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "scan.tif"
     tifffile.imwrite(path, picture(), compression="zlib", photometric="rgb", rowsperstrip=16)
