@@ -198,12 +198,13 @@ def test_the_report_lists_what_the_mask_shows(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize("band_bytes", [1, 1_500_000, 1 << 30])
-def test_neither_threads_nor_bands_leave_a_trace(
+def test_neither_threads_nor_bands_nor_tiles_leave_a_trace(
     tmp_path: Path, threads: int, band_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scan, glass = behind(film(), dirt((0.3, 0.6))), known_glass(tmp_path, dirt())
     expected = cleaned(tmp_path, scan, glass, offset=(0.3, 0.6), threads=1)
     monkeypatch.setattr(module, "_BAND_BYTES", band_bytes)
+    monkeypatch.setattr(module, "_TILE_PX", 96 if band_bytes < 1 << 20 else 2048)
     again = cleaned(tmp_path, scan, glass, offset=(0.3, 0.6), threads=threads)
     assert again.files == expected.files
     assert again.report == expected.report
