@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.cluster.hierarchy import DisjointSet
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 from .kernel import kernel
 from .spots import Labels, Pixels, connected
@@ -27,52 +28,69 @@ class Defect:
     origin: Literal["glass", "film"] = "glass"
 
 
+_FOUND = np.dtype([("box", np.int32, 4), ("area", np.int64), ("peak", np.float32), ("filled", np.int64)])
+
+
 class DefectList:
-    """Takes the changed pixels of a frame band by band; holds what was found and the lowest row of pixels."""
+    """Takes the changed pixels of a frame band by band; holds what was found and the lowest row of pixels.
+
+    A large frame has a hundred thousand defects, so they are rows of `_FOUND` until the last one is there.
+    """
 
     def __init__(self) -> None:
-        self._found: list[tuple[tuple[int, int, int, int], int, float, int]] = []  # bbox, area, peak, filled px
-        self._same: DisjointSet[int] = DisjointSet()
+        self._found: list[npt.NDArray[Any]] = [np.empty(0, _FOUND)]
+        self._count = 0
+        self._same: list[tuple[int, int]] = []  # numbers in `_found` of what one band and the next have of a defect
         self._lowest = np.empty((3, 0), np.int64)  # row, column, and number in `_found` of each pixel
 
     def add(self, pixels: Pixels, density: npt.NDArray[np.float32], filled: npt.NDArray[np.bool_]) -> None:
         """Add the pixels of a band below those before: with the dirt's density in D, and whether each was filled.
 
-        Pixels come row after row.
+        Pixels come row after row, and those of a row from left to right.
         """
         if not pixels.size:
             return
-        before, first = self._lowest, len(self._found)
+        before = self._lowest
         labels, count = connected(np.concatenate([before[:2], pixels], axis=1))
         above, labels = labels[: before.shape[1]], labels[before.shape[1] :]
-        boxes, areas, highest, fills = _measure(labels, count, pixels, density, filled)
-        new = np.flatnonzero(areas)
-        numbers = np.full(count, -1, np.int64)
-        numbers[new] = first + np.arange(len(new))
-        for number, label in enumerate(new.tolist(), start=first):
-            top, left, bottom, right = boxes[label].tolist()
-            self._same.add(number)
-            found = (top, left, bottom, right), int(areas[label]), float(highest[label]), int(fills[label])
-            self._found.append(found)
+        measured = _measure(labels, count, pixels, density, filled)
+        new = measured[1] > 0
+        numbers = np.where(new, self._count + np.cumsum(new) - 1, -1)
+        found = np.empty(np.count_nonzero(new), _FOUND)
+        for name, values in zip(("box", "area", "peak", "filled"), measured, strict=True):
+            found[name] = values[new]
+        self._found.append(found)
+        self._count += len(found)
         for label, number in set(zip(above.tolist(), before[2].tolist(), strict=True)):
-            if numbers[label] >= 0:
-                self._same.merge(number, int(numbers[label]))
+            if new[label]:
+                self._same.append((number, int(numbers[label])))
         lowest = pixels[0] == pixels[0, -1]
         self._lowest = np.concatenate([pixels[:, lowest], numbers[labels[lowest]][None]])
 
     def finish(self) -> tuple[Defect, ...]:
         """All defects, from top to bottom and left to right."""
-        defects = []
-        for numbers in self._same.subsets():
-            boxes, areas, peaks, fills = zip(*(self._found[number] for number in numbers), strict=True)
-            tops, lefts, bottoms, rights = zip(*boxes, strict=True)
-            area, filled = sum(areas), sum(fills)
-            repair: Literal["divided", "filled", "both"] = (
-                "divided" if not filled else "filled" if filled == area else "both"
+        found = np.concatenate(self._found)
+        one, other = np.array(self._same, np.int64).reshape(-1, 2).T
+        joined = coo_array((np.ones(len(one), np.int8), (one, other)), shape=(self._count, self._count))
+        _, whole = connected_components(joined, directed=False)
+        order = np.argsort(whole, kind="stable")
+        starts = np.flatnonzero(np.diff(whole[order], prepend=-1))
+        parts = found[order]
+        top, left = (np.minimum.reduceat(parts["box"][:, k], starts).tolist() for k in (0, 1))
+        bottom, right = (np.maximum.reduceat(parts["box"][:, k], starts).tolist() for k in (2, 3))
+        area, filled = (np.add.reduceat(parts[name], starts).tolist() for name in ("area", "filled"))
+        peak = np.maximum.reduceat(parts["peak"], starts).tolist()
+        defects = [
+            Defect(bbox, pixels, round(density, 4), _repair(pixels, fills))
+            for bbox, pixels, density, fills in zip(
+                zip(top, left, bottom, right, strict=True), area, peak, filled, strict=True
             )
-            bbox = (min(tops), min(lefts), max(bottoms), max(rights))
-            defects.append(Defect(bbox, area, round(max(peaks), 4), repair))
+        ]
         return tuple(sorted(defects, key=lambda defect: defect.bbox))
+
+
+def _repair(area: int, filled: int) -> Literal["divided", "filled", "both"]:
+    return "divided" if not filled else "filled" if filled == area else "both"
 
 
 @kernel
