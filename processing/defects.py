@@ -53,12 +53,11 @@ class DefectList:
         before = self._lowest
         labels, count = connected(np.concatenate([before[:2], pixels], axis=1))
         above, labels = labels[: before.shape[1]], labels[before.shape[1] :]
-        measured = _measure(labels, count, pixels, density, filled)
-        new = measured[1] > 0
+        boxes, areas, peaks, fills = _measure(labels, count, pixels, density, filled)
+        new = areas > 0
         numbers = np.where(new, self._count + np.cumsum(new) - 1, -1)
         found = np.empty(np.count_nonzero(new), _FOUND)
-        for name, values in zip(("box", "area", "peak", "filled"), measured, strict=True):
-            found[name] = values[new]
+        found["box"], found["area"], found["peak"], found["filled"] = boxes[new], areas[new], peaks[new], fills[new]
         self._found.append(found)
         self._count += len(found)
         for label, number in set(zip(above.tolist(), before[2].tolist(), strict=True)):
