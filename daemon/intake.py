@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from ..processing.image import DamagedImage, ImageError, untold
+from ..processing.image import DamagedImage, ImageError, in_order, untold
 from ..processing.learn import MOST_FRAMES
 from ..processing.observe import observe
 from ..processing.raster import probe
@@ -22,16 +22,23 @@ if TYPE_CHECKING:
     from .workplace import Workplace
 
 
-def digests(arrivals: Sequence[Arrival], progress: Progress) -> tuple[dict[Arrival, str], list[Outcome]]:
+def digests(arrivals: Sequence[Arrival], threads: int, progress: Progress) -> tuple[dict[Arrival, str], list[Outcome]]:
     """SHA-256 of every file, in their order, and the outcomes of those that cannot be read."""
     known: dict[Arrival, str] = {}
     unreadable = []
     step = progress("Reading", len(arrivals))
-    for arrival in arrivals:
+
+    def read(arrival: Arrival) -> str | FrameError:
         try:
-            known[arrival] = read_digest(arrival)
+            return read_digest(arrival)
         except FrameError as error:
-            unreadable.append(Outcome(arrival, error=error))
+            return error
+
+    for arrival, found in zip(arrivals, in_order(threads, 1, read, arrivals), strict=True):
+        if isinstance(found, FrameError):
+            unreadable.append(Outcome(arrival, error=found))
+        else:
+            known[arrival] = found
         step()
     return known, unreadable
 

@@ -65,7 +65,7 @@ def clean(job: Job, progress: Progress) -> Cleaned:
     glasses = open_glasses(job.map, job.profile) if job.map is not None else None
     found = find(job.paths, job.output, job.profile.empty_glass)
     failed = [Outcome(Arrival.of(path), error=error) for path, error in found.failures]
-    known, unreadable = digests(found.arrivals, progress)
+    known, unreadable = digests(found.arrivals, job.threads, progress)
     with nullcontext() if job.dry_run else output.prepare() as folder:
         receipts, taken = ({}, []) if job.force else _look_at_output(known, output)
         settled = {outcome.arrival: outcome for outcome in (*unreadable, *taken)}

@@ -175,7 +175,7 @@ def clean(
 
     def repaired(write: Callable[[npt.NDArray[np.uint8]], None]) -> Iterator[Band]:
         with open_rows(info, threads) as rows:
-            found = _with_surroundings(plan, map(find, plan), residual)
+            found = _with_surroundings(plan, in_order(threads, _BAND_BYTES, find, plan), residual)
             jobs = _jobs(rows, parts, zip(plan, found, strict=True), residual)
             done = in_order(threads, tile_bytes, work, jobs, flight_bytes=2 * tile_bytes * len(parts))
             for span in plan:
