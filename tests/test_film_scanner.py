@@ -225,6 +225,16 @@ def test_with_the_infrared_page_frames_come_in_pairs() -> None:
     assert frames[0].view.offset_px == frames[1].view.offset_px
 
 
+def test_the_last_frame_is_what_is_announced_until_it_is_cancelled() -> None:
+    _, session = opened(infrared=1)
+    colour = whole(session).parameters
+    assert session.parameters() == colour
+    infrared = session.start().parameters
+    assert session.parameters() == infrared != colour
+    session.cancel()
+    assert session.parameters() == colour
+
+
 @pytest.mark.parametrize("ending", ["cancelled", "short", "option set"])
 def test_the_infrared_page_only_follows_a_whole_frame(ending: str) -> None:
     _, session = opened(infrared=1)

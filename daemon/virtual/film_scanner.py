@@ -166,6 +166,7 @@ class Session:
         self._values = dict(_DEFAULTS)
         self._frame: Frame | None = None
         self._next_page: View | None = None
+        self._announced: Parameters | None = None
 
     # --- options ----------------------------------------------------------------------------------------------
 
@@ -200,7 +201,7 @@ class Session:
             return option, None, Info.NONE
         held = _closest(value, option)
         self._values[option.name] = held
-        self._next_page = None
+        self._announced = self._next_page = None
         if option.name == "source":
             for name in ("tl-x", "tl-y", "br-x", "br-y"):
                 place = self._now(next(one for one in _OPTIONS if one.name == name))
@@ -234,9 +235,10 @@ class Session:
     # --- frames -----------------------------------------------------------------------------------------------
 
     def parameters(self) -> Parameters:
-        """What the frame is that is under way, or would be if it began now."""
-        if self._frame is not None:
-            return self._frame.parameters
+        """What the last frame is until it is cancelled or an option set, or what one would be if it began now."""
+        return self._announced or self._next()
+
+    def _next(self) -> Parameters:
         grid, samples = self._grid(), self._samples()
         channels, depth = CHANNELS[samples], self._word("depth")
         return Parameters(
@@ -263,7 +265,8 @@ class Session:
         else:
             view = self._scanner.bed.view(grid, samples, reflected=flatbed)
         dark = not self._word("lamp")
-        self._frame = Frame(self.parameters(), view, self._word("warm-up"), dark, fault)
+        self._announced = self._next()
+        self._frame = Frame(self._announced, view, self._word("warm-up"), dark, fault)
         return self._frame
 
     def finish(self, *, whole: bool) -> None:
@@ -277,8 +280,7 @@ class Session:
 
     def cancel(self) -> None:
         """Forget the frame that is under way, and the page after it."""
-        self._frame = None
-        self._next_page = None
+        self._frame = self._announced = self._next_page = None
 
     def close(self) -> None:
         """Give the device back."""
