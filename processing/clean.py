@@ -26,7 +26,6 @@ from .kernel import kernel
 from .placement import turned_back_points, turned_box
 from .raster import open_rows, rewrite, write_mask
 from .register import BEFORE_PX, LANCZOS, MARGIN_PX
-from .spots import Pixels, connected
 from .strips import Span, Tile, bands, spans
 from .texture import SQUARE_PX, Moduli, reach_px
 
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
     from .placement import Placement
     from .planes import PlaneFile
     from .residual import ResidualParams
+    from .spots import Pixels
     from .texture import Texture
 
 _BAND_BYTES = 24 << 20
@@ -332,11 +332,6 @@ def _repair_tile(job: _Job, info: ImageInfo, tone: Tone, params: RepairParams) -
     rows, columns = job.tile.rows, job.tile.columns
     column = job.dirty.pixels[1]
     seen = job.dirty.where((column >= columns.low) & (column < columns.high))
-    # What lies in the halo alone is for another tile to fill.
-    spots, count = connected(seen.pixels)
-    ours = np.zeros(count, np.bool_)
-    ours[spots[_within(job.tile, seen)]] = True
-    seen = seen.where(ours[spots])
     picture = job.rows[:, columns.low : columns.high, : info.colours]
     hole = np.zeros(picture.shape[:2], np.bool_)
     hole[seen.pixels[0] - rows.low, seen.pixels[1] - columns.low] = True

@@ -1,9 +1,13 @@
-"""What the film would show under a hole, from its edges: the membrane that spans it (Laplace's equation).
+"""What the film would show under a hole, from its edges: what heat would be there that flows along the film's lines.
 
-A membrane is the best guess where the film's power falls as 1 / frequency squared, as that of pictures does on the
-whole. It is found by full multigrid, so that a pixel of a wide hole takes no longer than one of a narrow hole: a grid
-of half the resolution is spanned first, is the first guess of the finer one, and takes off it what successive
-over-relaxation leaves (Brandt, *Multi-level adaptive solutions to boundary-value problems*, 1977).
+What lies beside a hole tells which way lines run into it (the structure tensor), and how distinctly. In the hole heat
+flows along them and hardly across (Weickert, *Anisotropic Diffusion in Image Processing*, 1998), so that they go on;
+where nothing has a direction it flows all ways alike. The weights are such that what is level or slopes evenly goes on
+just so, and that nothing is darker or lighter than the edge.
+
+It is found by full multigrid, so that a pixel of a wide hole takes no longer than one of a narrow hole: a grid of half
+the resolution is spanned first, is the first guess of the finer one, and takes off it what successive over-relaxation
+leaves (Brandt, *Multi-level adaptive solutions to boundary-value problems*, 1977).
 """
 
 from __future__ import annotations
@@ -17,12 +21,26 @@ import numpy.typing as npt
 from .kernel import kernel
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from .arrays import Mask
+
+_EDGE_PX = 2
+"""How far beside the holes directions are looked for: nearer than that is no slope, and further off lines bend."""
+
+_AROUND, _AROUND_PX = 4, 32
+"""Squares of pixels that what is around counts for, in which direction lines run, and how far around that is at most.
+
+Beyond that is only looked where nothing nearer is known, so that what spans a hole does not depend on those far off.
+"""
+
+_ACROSS = 0.02
+"""How well heat flows across lines at least, if all lines run alike; along them it is 1."""
 
 _SWEEPS, _OVER = 4, 1.5
 """Sweeps before and after each correction, and their over-relaxation.
 
-They leave errors of some thousandths of what the edge varies by: a better membrane is no better guess of the film.
+They leave errors of some thousandths of what the edge varies by: less of them is no better guess of the film.
 """
 
 Flags = npt.NDArray[np.bool_]
@@ -31,7 +49,7 @@ Values = npt.NDArray[np.float32]
 
 
 class Holes:
-    """Holes in a picture, which can be spanned in any number of planes.
+    """Holes in a picture, which can be spanned in it, or in others of its size.
 
     `edge` (rows, columns) marks the pixels beside them, all that has to be known. At the border of the picture it is
     taken to go on as its last pixel.
@@ -44,17 +62,21 @@ class Holes:
         places = np.flatnonzero(hole | self.edge)
         self._hole: Flags = hole.reshape(-1)[places]
         starts = np.searchsorted(places, width * np.arange(height + 1)).astype(np.int64)
-        self._grid = _grid(starts, (places % width).astype(np.uint32), self._hole, width)
+        columns = (places % width).astype(np.uint32)
+        self._squares = _squares(starts, columns, self._hole)
+        self._grid = _grid(starts, columns, self._hole, width)
 
     def span(self, edge: Values) -> Values:
-        """What spans the holes in each plane, (planes, pixels of the holes), by what the plane shows at `self.edge`.
+        """What spans the holes in each plane of a picture, (planes, pixels of the holes).
 
-        `edge` is that: (planes, pixels of the edge). Pixels come row after row. Holes without an edge are spanned by 0.
+        `edge` is what it shows at `self.edge`: (planes, pixels of the edge). Lines are taken to run alike in all its
+        planes. Pixels come row after row. Holes without an edge are spanned by 0.
         """
         values = np.zeros((len(self._hole), len(edge)), np.float32)
         values[~self._hole] = edge.T
         if self._grid is not None:
-            _span(self._grid, values)
+            tensors = _tensors(values, self._squares, self._grid.cell, self._grid.count)
+            _span(self._grid, values, _flows(self._grid, tensors))
         return np.ascontiguousarray(values[self._hole].T)
 
 
@@ -64,9 +86,9 @@ class _Grid:
 
     `hole` (places) tells which are holes. `holes` numbers these, all white squares of a chessboard before the black
     ones, and `beside` (holes, 4) what lies above, below, left and right of each; beyond the border it is beside itself.
-    A place is one of the four in a cell, which is a place of the `coarser` grid: a hole if all four are; without any
-    such cell there is no coarser grid. `cell` (places) numbers the `count` cells, `cells` (holes, 3) that of each
-    hole and the nearest to it of those above and below and of those left and right.
+    A place is one of the four in a cell, which is a place of the `coarser` grid: a hole if all four are. `cell`
+    (places) numbers the `count` cells, `cells` (holes, 3) that of each hole and the nearest to it of those above and
+    below and of those left and right.
     """
 
     hole: Flags
@@ -78,49 +100,86 @@ class _Grid:
     coarser: _Grid | None
 
 
-def _grid(starts: npt.NDArray[np.int64], columns: Numbers, hole: Flags, width: int) -> _Grid | None:
+def _grid(starts: npt.NDArray[np.int64], columns: Numbers, hole: Flags, width: int, px: int = 1) -> _Grid | None:
     """The grid of places in these columns, row by row, of which each begins with the place that `starts` numbers.
 
-    None if it would have no holes, or nothing else.
+    Places are `px` wide. None if it would have nothing but holes, or none and look too far around.
     """
-    if not hole.any() or hole.all():
+    if hole.all() or (px >= _AROUND_PX and not hole.any()):
         return None
     cell, coarse_starts, coarse_columns, full = _cells(starts, columns, hole)
     holes, beside, cells = _beside(starts, columns, hole, width, cell)
-    coarser = _grid(coarse_starts, coarse_columns, full, (width + 1) // 2)
+    coarser = _grid(coarse_starts, coarse_columns, full, (width + 1) // 2, 2 * px)
     return _Grid(hole, holes, beside, cell, cells, len(full), coarser)
 
 
-def _span(grid: _Grid, values: Values) -> None:
+def _flows(grid: _Grid, tensors: Values, px: int = 2) -> list[Values]:
+    """How heat flows to the holes of this grid and of each coarser one, as `_flow` has it.
+
+    `tensors` (cells, 4) are sums over cells, `px` wide, and the number of squares in them; what is around is added.
+    """
+    coarser: list[Values] = []
+    if grid.coarser is not None:
+        around = _sums(tensors, grid.coarser.cell, grid.coarser.count)
+        coarser = _flows(grid.coarser, around, 2 * px)
+        _add_around(tensors, around, grid.coarser.cell, _AROUND if px < _AROUND_PX else 0)
+    return [_flow(tensors, grid.cells), *coarser]
+
+
+def _span(grid: _Grid, values: Values, flows: Sequence[Values]) -> None:
     """Span the holes, whose values, (places, planes), are 0."""
     guess = _means(values, grid.hole, grid.cell, grid.count)
-    if grid.coarser is not None:
-        _span(grid.coarser, guess)
+    if grid.coarser is not None and len(grid.coarser.holes):
+        _span(grid.coarser, guess, flows[1:])
     _add(values, guess, grid.holes, grid.cells)
-    _improve(grid, values, np.zeros_like(values))
+    _improve(grid, values, np.zeros_like(values), flows)
 
 
-def _improve(grid: _Grid, values: Values, above: Values) -> None:
+def _improve(grid: _Grid, values: Values, above: Values, flows: Sequence[Values]) -> None:
     """Bring each value of a hole closer to `above` the mean of those beside it, both (places, planes), by a V-cycle."""
-    _relax(values, above, grid.holes, grid.beside)
-    if grid.coarser is not None:
+    _relax(values, above, grid.holes, grid.beside, flows[0])
+    if grid.coarser is not None and len(grid.coarser.holes):
+        left = _left(values, above, grid.holes, grid.beside, flows[0], grid.cells, grid.count)
         correction = np.zeros((grid.count, values.shape[1]), np.float32)
-        _improve(grid.coarser, correction, _left(values, above, grid.holes, grid.beside, grid.cells, grid.count))
+        _improve(grid.coarser, correction, left, flows[1:])
         _add(values, correction, grid.holes, grid.cells)
-    _relax(values, above, grid.holes, grid.beside)
+    _relax(values, above, grid.holes, grid.beside, flows[0])
 
 
 @kernel
 def _edge(hole: Mask, pixels: npt.NDArray[np.int64]) -> Mask:
-    """What is beside the `pixels` of the holes and is no hole."""
+    """What is near the `pixels` of the holes and is no hole."""
     height, width = hole.shape
     edge = np.zeros((height, width), np.bool_)
     for pixel in pixels:
         y, x = pixel // width, pixel % width
-        for v, u in ((y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)):
-            if 0 <= v < height and 0 <= u < width and not hole[v, u]:
-                edge[v, u] = True
+        top, bottom, left, right = max(y - 1, 0), min(y + 1, height - 1), max(x - 1, 0), min(x + 1, width - 1)
+        if hole[top, x] and hole[bottom, x] and hole[y, left] and hole[y, right]:
+            continue
+        for v in range(max(y - _EDGE_PX, 0), min(y + _EDGE_PX + 1, height)):
+            for u in range(max(x - _EDGE_PX, 0), min(x + _EDGE_PX + 1, width)):
+                edge[v, u] |= not hole[v, u]
     return edge
+
+
+@kernel
+def _squares(starts: npt.NDArray[np.int64], columns: Numbers, hole: Flags) -> Numbers:
+    """The left places, upper and lower, of each square of two by two that are no holes: (squares, 2)."""
+    squares, count = np.empty((len(columns), 2), np.uint32), 0
+    for y in range(len(starts) - 2):
+        below, end = starts[y + 1], starts[y + 2]
+        for place in range(starts[y], starts[y + 1] - 1):
+            column = columns[place]
+            while below < end and columns[below] < column:
+                below += 1
+            if below + 1 >= end:
+                break
+            if hole[place] or hole[place + 1] or hole[below] or hole[below + 1]:
+                continue
+            if columns[place + 1] == column + 1 and columns[below] == column and columns[below + 1] == column + 1:
+                squares[count, 0], squares[count, 1] = place, below
+                count += 1
+    return squares[:count].copy()
 
 
 @kernel
@@ -190,6 +249,83 @@ def _beside(
 
 
 @kernel
+def _tensors(values: Values, squares: Numbers, cell: Numbers, count: int) -> Values:
+    """The structure tensor's xx, yy and xy, summed up over planes and the squares of a cell, and their number.
+
+    A square counts in the cell of its upper left place and in that of its lower right one, between which it may lie.
+    """
+    tensors = np.zeros((count, 4), np.float32)
+    for i in range(len(squares)):
+        upper, lower = squares[i, 0], squares[i, 1]
+        xx = yy = xy = np.float32(0)
+        for k in range(values.shape[1]):
+            falling = values[lower + 1, k] - values[upper, k]
+            rising = values[upper + 1, k] - values[lower, k]
+            across, down = falling + rising, falling - rising
+            xx += across * across
+            yy += down * down
+            xy += across * down
+        for j in (cell[upper], cell[lower + 1]):
+            tensors[j, 0] += xx
+            tensors[j, 1] += yy
+            tensors[j, 2] += xy
+            tensors[j, 3] += np.float32(1)
+    return tensors
+
+
+@kernel
+def _sums(tensors: Values, cell: Numbers, count: int) -> Values:
+    """The tensors of all places in each of the `count` cells together."""
+    sums = np.zeros((count, 4), np.float32)
+    for place in range(len(tensors)):
+        for k in range(4):
+            sums[cell[place], k] += tensors[place, k]
+    return sums
+
+
+@kernel
+def _add_around(tensors: Values, around: Values, cell: Numbers, squares: int) -> None:
+    """Add to each place's tensor the mean of that of its cell, as so many squares; as one if it has none itself."""
+    for place in range(len(tensors)):
+        weight, total = max(squares, tensors[place, 3] == 0), around[cell[place], 3]
+        if total > 0:
+            for k in range(4):
+                tensors[place, k] += np.float32(weight) / total * around[cell[place], k]
+
+
+@kernel
+def _flow(tensors: Values, cells: Numbers) -> Values:
+    """What each hole takes of each one above and below, left and right, and along a diagonal, (holes, 3).
+
+    A diagonal that rises to the right has a negative weight. Two of each are 1 together. That is the tensor whose
+    eigenvectors are those of the structure tensor, with their eigenvalues exchanged, as far as eight pixels can have it
+    without taking anything away (Weickert, section 3.4.2). Tensors are interpolated between cells as their means.
+    """
+    flow = np.empty((len(cells), 3), np.float32)
+    for i in range(len(cells)):
+        xx = yy = xy = np.float32(0)
+        for j in range(3):
+            cell = cells[i, j]
+            if tensors[cell, 3] > 0:
+                weight = np.float32(0.5 if j == 0 else 0.25) / tensors[cell, 3]
+                xx += weight * tensors[cell, 0]
+                yy += weight * tensors[cell, 1]
+                xy += weight * tensors[cell, 2]
+        least = np.float32(_ACROSS) * (xx + yy)
+        if least > 0:
+            upright, level = xx + least, yy + least
+            diagonal = min(abs(xy), upright, level)
+            half = np.float32(0.5) / (upright + level - diagonal)
+            flow[i, 0] = half * (upright - diagonal)
+            flow[i, 1] = half * (level - diagonal)
+            flow[i, 2] = half * (diagonal if xy < 0 else -diagonal)
+        else:
+            flow[i, 0] = flow[i, 1] = 0.25
+            flow[i, 2] = 0
+    return flow
+
+
+@kernel
 def _means(values: Values, hole: Flags, cell: Numbers, count: int) -> Values:
     """The mean of what is no hole in each of the `count` cells; 0 where all is."""
     planes = values.shape[1]
@@ -217,25 +353,40 @@ def _add(values: Values, coarse: Values, holes: Numbers, cells: Numbers) -> None
 
 
 @kernel
-def _relax(values: Values, above: Values, holes: Numbers, beside: Numbers) -> None:
-    for _ in range(_SWEEPS):
-        for i in range(len(holes)):
-            place, a, b, c, d = holes[i], beside[i, 0], beside[i, 1], beside[i, 2], beside[i, 3]
-            for k in range(values.shape[1]):
-                mean = np.float32(0.25) * (values[a, k] + values[b, k] + values[c, k] + values[d, k])
-                values[place, k] += np.float32(_OVER) * (mean + above[place, k] - values[place, k])
+def _lacks(values: Values, above: Values, holes: Numbers, beside: Numbers, flow: Values, i: int, k: int) -> np.float32:
+    """By how much hole `i` is not yet `above` the weighted mean of what is beside it, in plane `k`."""
+    place = np.int64(holes[i])
+    upper, lower, left, right = beside[i, 0], beside[i, 1], beside[i, 2], beside[i, 3]
+    upright, level, diagonal = flow[i, 0], flow[i, 1], flow[i, 2]
+    # Rows are numbered through, so that it is as far to the left and to the right in those above and below.
+    one, other = (left, right) if diagonal > 0 else (right, left)
+    mean = (
+        upright * (values[upper, k] + values[lower, k])
+        + level * (values[left, k] + values[right, k])
+        + abs(diagonal) * (values[upper + one - place, k] + values[lower + other - place, k])
+    )
+    return mean + above[place, k] - values[place, k]
 
 
 @kernel
-def _left(values: Values, above: Values, holes: Numbers, beside: Numbers, cells: Numbers, count: int) -> Values:
+def _relax(values: Values, above: Values, holes: Numbers, beside: Numbers, flow: Values) -> None:
+    for _ in range(_SWEEPS):
+        for i in range(len(holes)):
+            for k in range(values.shape[1]):
+                lacks = _lacks(values, above, holes, beside, flow, i, k)
+                values[holes[i], k] += np.float32(_OVER) * lacks
+
+
+@kernel
+def _left(
+    values: Values, above: Values, holes: Numbers, beside: Numbers, flow: Values, cells: Numbers, count: int
+) -> Values:
     """By how much holes are not yet `above` the mean of what is beside them, summed up in each of the `count` cells.
 
     The sum of four is what their cell lacks, since a mean over twice the distance is four times as far off.
     """
     left = np.zeros((count, values.shape[1]), np.float32)
     for i in range(len(holes)):
-        place, cell, a, b, c, d = holes[i], cells[i, 0], beside[i, 0], beside[i, 1], beside[i, 2], beside[i, 3]
         for k in range(values.shape[1]):
-            mean = np.float32(0.25) * (values[a, k] + values[b, k] + values[c, k] + values[d, k])
-            left[cell, k] += mean + above[place, k] - values[place, k]
+            left[cells[i, 0], k] += _lacks(values, above, holes, beside, flow, i, k)
     return left

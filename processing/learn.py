@@ -212,12 +212,12 @@ def look_again(
     holes = Holes(mask)
     places, edge = np.nonzero(mask), np.nonzero(holes.edge)
     shown, seen = (np.stack(values) for values in zip(*(frame.at(*places) for frame in frames), strict=True))
-    around = np.stack([frame.at(*edge)[0] for frame in frames])
+    spanned = np.concatenate([holes.span(frame.at(*edge)[0][None]) for frame in frames])
     deviation = [
         told.without(frame.codes, *frame.pixels(*places)).texture(params).at(*frame.pixels(*places))
         for frame, told in zip(frames, moduli, strict=True)
     ]
-    return SecondLook(parts, shown - holes.span(around), np.stack(deviation), seen, scenes, bare)
+    return SecondLook(parts, shown - spanned, np.stack(deviation), seen, scenes, bare)
 
 
 def _spread(cells: Mask, tile: Tile) -> Mask:

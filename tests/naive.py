@@ -139,24 +139,76 @@ def gather(
     return significance, without
 
 
-def membrane(plane: npt.NDArray[np.floating], hole: Mask) -> Floats:
-    """Laplace's equation in the hole as one dense system; the border of the array is mirrored at its last pixel."""
+def diffused(picture: npt.NDArray[np.floating], hole: Mask, edge: Mask) -> Floats:
+    """The picture (planes, rows, columns) with heat in its holes that flows along lines, as one dense system.
+
+    The border of the array is mirrored at its last pixel.
+    """
     height, width = hole.shape
+    cells = _with_those_around(_tensors(picture, edge))
     places = [(int(y), int(x)) for y, x in zip(*np.nonzero(hole), strict=True)]
     number = {place: i for i, place in enumerate(places)}
-    matrix, right = np.zeros((len(places), len(places))), np.zeros(len(places))
+    matrix, right = np.eye(len(places)), np.zeros((len(places), len(picture)))
     for (y, x), i in number.items():
-        for y1, x1 in ((y - 1, x), (y + 1, x), (y, x - 1), (y, x + 1)):
-            place = (min(max(y1, 0), height - 1), min(max(x1, 0), width - 1))
-            matrix[i, i] += 1
+        for (down, across), weight in _flow(cells, y, x, height, width).items():
+            place = (min(max(y + down, 0), height - 1), min(max(x + across, 0), width - 1))
             if place in number:
-                matrix[i, number[place]] -= 1
+                matrix[i, number[place]] -= weight
             else:
-                right[i] += float(plane[place])
-    out = plane.astype(np.float64)
+                right[i] += weight * picture[:, *place]
+    out = picture.astype(np.float64)
     if places:
-        out[hole] = np.linalg.solve(matrix, right)
+        out[:, hole] = np.linalg.solve(matrix, right).T
     return out
+
+
+def _tensors(picture: npt.NDArray[np.floating], edge: Mask) -> Floats:
+    """Structure tensors (xx, yy, xy) of the squares of two by two in the edge, and how many, in cells of two by two."""
+    height, width = edge.shape
+    cells = np.zeros((-(-height // 2), -(-width // 2), 4))
+    for y, x in np.ndindex(height - 1, width - 1):
+        if edge[y : y + 2, x : x + 2].all():
+            square = picture[:, y : y + 2, x : x + 2].astype(np.float64)
+            across, down = square[:, :, 1] - square[:, :, 0], square[:, 1] - square[:, 0]
+            across, down = across.sum(axis=1), down.sum(axis=1)
+            tensor = [(across**2).sum(), (down**2).sum(), (across * down).sum(), 1]
+            cells[y // 2, x // 2] += tensor
+            cells[(y + 1) // 2, (x + 1) // 2] += tensor
+    return cells
+
+
+def _with_those_around(cells: Floats, px: int = 2) -> Floats:
+    """The mean of the four cells that one belongs to, and of those around them, counts for four squares more in it.
+
+    Means over more than 32 px count for one square, and only if there is none.
+    """
+    height, width = cells.shape[:2]
+    if height == width == 1:
+        return cells
+    coarser = np.zeros((-(-height // 2), -(-width // 2), 4))
+    for y, x in np.ndindex(height, width):
+        coarser[y // 2, x // 2] += cells[y, x]
+    coarser, out = _with_those_around(coarser, 2 * px), cells.copy()
+    for y, x in np.ndindex(height, width):
+        around = coarser[y // 2, x // 2]
+        squares = 4 if px < 32 else int(cells[y, x, 3] == 0)
+        if around[3] > 0:
+            out[y, x] += squares * around / around[3]
+    return out
+
+
+def _flow(cells: Floats, y: int, x: int, height: int, width: int) -> dict[tuple[int, int], float]:
+    """What a pixel takes of each of those around it."""
+    v, u = (min(max(at + (1 if at % 2 else -1), 0), most - 1) for at, most in ((y, height), (x, width)))
+    near = (cells[y // 2, x // 2], 2), (cells[v // 2, x // 2], 1), (cells[y // 2, u // 2], 1)
+    tensor = sum((share * cell[:3] / max(cell[3], 1) for cell, share in near), np.zeros(3))
+    xx, yy, xy = tensor + 0.02 * (tensor[0] + tensor[1]) * np.array([1, 1, 0])
+    xx, yy = (xx, yy) if xx + yy > 0 else (1.0, 1.0)
+    diagonal = min(abs(xy), xx, yy)
+    rising, falling = (diagonal, 0.0) if xy > 0 else (0.0, diagonal)
+    upright, level, both = xx - diagonal, yy - diagonal, 2 * (xx + yy - diagonal)
+    shares = {(1, 0): upright, (0, 1): level, (1, 1): falling, (1, -1): rising}
+    return {(sign * k[0], sign * k[1]): share / both for k, share in shares.items() for sign in (1, -1)}
 
 
 def sums(

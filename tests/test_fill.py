@@ -1,4 +1,4 @@
-"""The membrane over a hole, which is asked for to one or two hundredths of what its edge varies by."""
+"""What spans a hole, which is asked for to one or two hundredths of what its edge varies by."""
 
 from collections.abc import Callable
 from itertools import product
@@ -26,6 +26,10 @@ def fill(picture: Planes, hole: Mask) -> Planes:
     return holes.span(picture[:, holes.edge])
 
 
+def diffused(picture: Planes, hole: Mask) -> npt.NDArray[np.float64]:
+    return naive.diffused(picture, hole, Holes(hole).edge)[:, hole]
+
+
 def film(rng: np.random.Generator, shape: tuple[int, int], planes: int) -> Planes:
     return rng.uniform(0.2, 1.5, (planes, *shape)).astype(np.float32)
 
@@ -46,22 +50,20 @@ def ramp(shape: tuple[int, ...]) -> Planes:
     return (0.8 + 0.004 * y - 0.002 * x).astype(np.float32)[None]
 
 
-def saddle(shape: tuple[int, ...]) -> Planes:
-    y, x = np.mgrid[-1 : 1 : shape[0] * 1j, -1 : 1 : shape[1] * 1j]
-    return (y**2 - x**2).astype(np.float32)[None]
+def level(shape: tuple[int, ...]) -> Planes:
+    return np.full((1, *shape), 0.7, np.float32)
 
 
 @kernels
 @given(shape=st.tuples(st.integers(3, 24), st.integers(3, 24)), planes=st.integers(1, 3), seed=seeds)
-def test_the_hole_is_spanned_by_a_membrane(shape: tuple[int, int], planes: int, seed: int) -> None:
+def test_heat_flows_into_the_hole_along_the_lines_beside_it(shape: tuple[int, int], planes: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     picture, hole = film(rng, shape, planes), holes(rng, shape)
     original = picture.copy()
     found = fill(picture, hole)
     np.testing.assert_array_equal(picture, original)
     assert found.shape == (planes, hole.sum())
-    for plane, spanned in zip(original, found, strict=True):
-        np.testing.assert_allclose(spanned, naive.membrane(plane, hole)[hole], atol=2e-2)
+    np.testing.assert_allclose(found, diffused(original, hole), atol=2e-2)
 
 
 @kernels
@@ -70,7 +72,7 @@ def test_at_the_border_the_last_pixel_goes_on(corner: tuple[int, int], seed: int
     hole = np.zeros((13, 13), np.bool_)
     hole[corner[0] : corner[0] + 4, corner[1] : corner[1] + 4] = True
     picture = film(np.random.default_rng(seed), hole.shape, 1)
-    np.testing.assert_allclose(fill(picture, hole)[0], naive.membrane(picture[0], hole)[hole], atol=2e-2)
+    np.testing.assert_allclose(fill(picture, hole), diffused(picture, hole), atol=2e-2)
 
 
 @kernels
@@ -85,12 +87,25 @@ def test_nothing_is_darker_or_lighter_than_the_edge(seed: int, radius: int) -> N
         assert spanned.max() <= plane[rim].max() + 1e-3
 
 
-@pytest.mark.parametrize("shape", [ramp, saddle])
+@pytest.mark.parametrize("shape", [level, ramp])
 @pytest.mark.parametrize("radius", [3, 12, 40, 150])
-def test_a_hole_of_any_width_is_spanned_by_what_is_a_membrane(radius: int, shape: Callable[..., Planes]) -> None:
+def test_what_is_level_or_slopes_evenly_goes_on_in_a_hole_of_any_width(
+    radius: int, shape: Callable[..., Planes]
+) -> None:
     hole = disc(radius)
     picture = shape(hole.shape)
-    np.testing.assert_allclose(fill(picture, hole), picture[:, hole], atol=8e-3 * np.ptp(picture[:, hole]))
+    np.testing.assert_allclose(fill(picture, hole), picture[:, hole], atol=8e-3 * np.ptp(picture[:, hole]) + 1e-6)
+
+
+@pytest.mark.parametrize("degrees", range(0, 180, 15))
+@pytest.mark.parametrize("radius", [3, 12, 40, 100])
+def test_an_edge_of_the_picture_runs_on_through_the_hole(radius: int, degrees: int) -> None:
+    """Closer than a membrane follows it, which is off by .23 and more."""
+    hole = disc(radius)
+    y, x = (axis - radius - 9 for axis in np.indices(hole.shape))
+    beyond = x * np.sin(np.deg2rad(degrees)) - y * np.cos(np.deg2rad(degrees))
+    picture = ((1 + np.tanh(4 * beyond / radius)) / 2).astype(np.float32)[None]
+    np.testing.assert_allclose(fill(picture, hole), picture[:, hole], atol=0.19)
 
 
 @kernels
@@ -106,7 +121,7 @@ def test_in_squares_of_two_all_is_hole_or_something_beside_is_edge(shape: tuple[
 
     for y, x in product(range(0, height, 2), range(0, width, 2)):
         if full(y, x):
-            around = [(v, u) for v, u in ((y - 2, x), (y + 2, x), (y, x - 2), (y, x + 2)) if 0 <= v < height]
+            around = [(v, u) for v in (y - 2, y, y + 2) for u in (x - 2, x, x + 2) if 0 <= v < height]
             needed = [(v, u) for v, u in around if 0 <= u < width and not full(v, u)]
         else:
             needed = [(y, x)] if hole[y : y + 2, x : x + 2].any() else []
@@ -118,8 +133,7 @@ def test_a_hole_may_hold_an_island_and_be_beside_another() -> None:
     hole[5:30, 5:30] = hole[32:36, 3:58] = True
     hole[15:18, 15:18] = False
     picture = film(np.random.default_rng(4), hole.shape, 2)
-    for plane, spanned in zip(picture, fill(picture, hole), strict=True):
-        np.testing.assert_allclose(spanned, naive.membrane(plane, hole)[hole], atol=2e-2)
+    np.testing.assert_allclose(fill(picture, hole), diffused(picture, hole), atol=2e-2)
 
 
 def test_without_a_hole_there_is_nothing_to_span() -> None:
