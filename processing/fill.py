@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     from .arrays import Mask
 
 _EDGE_PX = 2
-"""How far beside the holes directions are looked for: nearer than that is no slope, and further off lines bend."""
+"""How far beside the holes directions are looked for: the least in which squares fit, since further off lines bend."""
 
 _AROUND, _AROUND_PX = 4, 32
-"""Squares of pixels that what is around counts for, in which direction lines run, and how far around that is at most.
+"""As how many squares of pixels what is around tells of directions, and how far around that is at most.
 
-Beyond that is only looked where nothing nearer is known, so that what spans a hole does not depend on those far off.
+Further is only looked where nothing nearer is known, so that what spans a hole does not depend on what is far off.
 """
 
 _ACROSS = 0.02
