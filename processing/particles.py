@@ -27,8 +27,8 @@ _FREEDOM = 4.0
 _INDEPENDENT = 4.0
 """How many independent errors a fill makes under one particle, whatever its size."""
 
-FILL_ERROR = 0.4
-"""Mean square of a fill's error, as a share of the film's variance around: a membrane follows smooth film."""
+FILL_ERROR = 0.3
+"""Mean square of a fill's error, as a share of the film's variance around: a fill follows smooth film, and lines."""
 
 _FEW_SCENES = 4
 """More scenes than this must say more, since what they say by chance adds up with the root of their number."""
