@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import warnings
-from typing import TYPE_CHECKING, ParamSpec, TypeVar, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 import numba
 
@@ -13,6 +16,25 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 
+_settings: Any = numba.config
+
+
+def _cache_folder() -> Path:
+    """Where compiled kernels of just this code are kept.
+
+    numba looks whether a kernel's own file has changed, not whether those have that its constants and the kernels that
+    it calls come from: after an upgrade it would go on with the old ones.
+    """
+    here, code = Path(__file__).parent, hashlib.sha256()
+    for file in sorted(here.glob("*.py")):
+        code.update(file.read_bytes())
+    beside, users = here / "__pycache__", Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    folder = _settings.CACHE_DIR or (beside if os.access(here, os.W_OK) else users / "dustwatch")
+    return Path(folder, f"kernels-{code.hexdigest()[:16]}")
+
+
+_CACHE = str(_cache_folder())
+
 
 def kernel(function: Callable[P, R]) -> Callable[P, R]:
     """Compile `function` with numba: no GIL, never parallel (threads go over bands and tiles), cached on disk.
@@ -20,6 +42,7 @@ def kernel(function: Callable[P, R]) -> Callable[P, R]:
     Division by zero is as numpy has it: where it had to be looked for, loops would not become vector code.
     Where no cache folder is writable the kernel is compiled afresh in every process, with a RuntimeWarning.
     """
+    asked, _settings.CACHE_DIR = _settings.CACHE_DIR, _CACHE
     try:
         return cast("Callable[P, R]", numba.njit(nogil=True, cache=True, error_model="numpy")(function))
     except RuntimeError:
@@ -30,3 +53,5 @@ def kernel(function: Callable[P, R]) -> Callable[P, R]:
             stacklevel=2,
         )
         return cast("Callable[P, R]", numba.njit(nogil=True, error_model="numpy")(function))
+    finally:
+        _settings.CACHE_DIR = asked

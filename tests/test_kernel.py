@@ -1,12 +1,17 @@
 """How kernels are compiled."""
 
+import shutil
+import subprocess
+import sys
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
+from dustwatch.processing import kernel as module
 from dustwatch.processing.kernel import kernel
 
 if TYPE_CHECKING:
@@ -44,3 +49,19 @@ def test_without_a_place_for_the_cache_a_kernel_still_works_and_says_so() -> Non
     with pytest.warns(RuntimeWarning, match="set NUMBA_CACHE_DIR to a writable folder"):
         double = kernel(scope["double"])
     assert double(21) == 42
+
+
+def test_after_an_upgrade_kernels_know_the_new_constants_of_other_files(tmp_path: Path) -> None:
+    package = tmp_path / "package"
+    package.mkdir()
+    shutil.copy(module.__file__, package / "kernel.py")
+    (package / "user.py").write_text(
+        "from .constant import CONSTANT\nfrom .kernel import kernel\n\n\n"
+        "@kernel\ndef get() -> int:\n    return CONSTANT\n"
+    )
+    for constant in ("1", "2", "2"):
+        (package / "constant.py").write_text(f"CONSTANT = {constant}\n")
+        words = [sys.executable, "-c", "from package.user import get; print(get())"]
+        done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == constant
+    assert len(list(package.glob("__pycache__/kernels-*"))) == 2
