@@ -55,9 +55,11 @@ def observe_empty(paths: Sequence[Path], workplace: Workplace) -> list[Frame]:
             else:
                 seen.append(replace(frame, bare=True))
         step()
-    faults += [
-        f"{later.arrival.shown}: {fault}" for later in seen[1:] if (fault := _why_not_beside(seen[0], later, profile))
-    ]
+    firsts: dict[str, Frame] = {}
+    for frame in seen:
+        first = firsts.setdefault(frame.place, frame)
+        if first is not frame and (fault := _why_not_beside(first, frame, profile)):
+            faults.append(f"{frame.arrival.shown}: {fault}")
     if faults:
         raise _refused(faults)
     return seen

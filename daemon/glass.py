@@ -210,7 +210,9 @@ def _depth(groups: Groups, group: Group) -> float:
 def find_glasses(frames: Sequence[Frame], params: MatchParams) -> list[Glass]:
     """Sort the frames, in the order in which they came, by the glass that they lie on."""
     glasses = Glasses(lambda number: frames[number].observation.fingerprint, params)
-    newcomers = (Member(number, frame.sha256, bare=frame.bare) for number, frame in enumerate(frames))
+    newcomers = (
+        Member(number, frame.sha256, bare=frame.bare, place=frame.place) for number, frame in enumerate(frames)
+    )
     ended = [glass for newcomer in newcomers for glass in glasses.admit(newcomer)]
     return sorted([*ended, *glasses.live], key=lambda glass: glass.members[0].frame)
 

@@ -33,21 +33,27 @@ _REMEMBERED = 64
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """A frame: its number in the sequence, its digest, where its glass lies in it, and whether it is `bare` of film."""
+    """A frame: its number in the sequence, its digest, where its glass lies in it, and whether it is `bare` of film.
+
+    `place` is where in which scanner it lay, see `frame.place_of`.
+    """
 
     frame: int
     sha256: str
     placement: Placement = UNMOVED
     bare: bool = False
+    place: str = ""
 
-    def told(self) -> tuple[int, str, float, float, int, bool]:
+    def told(self) -> tuple[int, str, float, float, int, bool, str]:
         """All of it in a row, as it is kept."""
-        return self.frame, self.sha256, *self.placement.offset, self.placement.orientation, self.bare
+        return self.frame, self.sha256, *self.placement.offset, self.placement.orientation, self.bare, self.place
 
     @staticmethod
-    def of_told(frame: int, sha256: str, row: float, column: float, orientation: int, bare: int) -> Member:
-        """The member of which `told` says so."""
-        return Member(frame, sha256, Placement((row, column), orientation), bool(bare))
+    def of_told(
+        frame: int, sha256: str, row: float, column: float, orientation: int, bare: int, place: str = ""
+    ) -> Member:
+        """The member of which `told` says so; it may be one of before places were known."""
+        return Member(frame, sha256, Placement((row, column), orientation), bool(bare), place)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +61,11 @@ class Group:
     """Frames on one patch of glass between two wipes, in the order of their numbers."""
 
     members: tuple[Member, ...]
+
+    @property
+    def place(self) -> str:
+        """Where all its frames lay."""
+        return self.members[0].place
 
     @property
     def first(self) -> int:
@@ -232,13 +243,14 @@ class Groups:
         match = alike(only, frame, self._params)
         return match and replace(match, offset=(match.offset[0] + down, match.offset[1] + right))
 
-    def _all_recognised(self, groups: Sequence[Group], number: int) -> list[Lies[Group]]:
-        """How a frame lies on the glass of each group that it lies on at all, the surest first."""
-        return all_placed(list(map(self._candidate, groups)), *self._frame(number), self._params, self._ways)
+    def _all_recognised(self, groups: Iterable[Group], member: Member) -> list[Lies[Group]]:
+        """How a frame lies on the glass of each group of its place that it lies on at all, the surest first."""
+        here = [self._candidate(group) for group in groups if group.place == member.place]
+        return all_placed(here, *self._frame(member.frame), self._params, self._ways)
 
     def _join(self, newcomer: Member) -> Group:
         """Let a frame join the groups that recognise it, which then are one; or open a new one."""
-        known = self._all_recognised(self.live, newcomer.frame)
+        known = self._all_recognised(self.live, newcomer)
         if not known:
             return self._replace([], Group((replace(newcomer, placement=UNMOVED),)))
         best, *others = known
@@ -247,7 +259,7 @@ class Groups:
             members += _moved(other.patch, best.placement, other.placement)
         joined = self._replace([one.patch for one in known], _sorted(members))
         for alone in [group for group in self.live if len(group.members) == 1]:
-            for lies in self._all_recognised([joined], alone.first):
+            for lies in self._all_recognised([joined], alone.members[0]):
                 members = [*joined.members, replace(alone.members[0], placement=lies.placement)]
                 joined = self._replace([joined, alone], _sorted(members))
         return joined

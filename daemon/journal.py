@@ -37,6 +37,7 @@ CREATE TABLE IF NOT EXISTS frames (
     size INTEGER NOT NULL, mtime_ns INTEGER NOT NULL, inode INTEGER NOT NULL,
     sha256 TEXT NOT NULL,
     bare INTEGER NOT NULL,           -- whether it is an empty-glass scan: its path is absolute, nothing comes of it
+    place TEXT NOT NULL,             -- where in which scanner it lay; '' where that is not known
     arrived_at REAL NOT NULL,
     state TEXT NOT NULL DEFAULT 'served',
     wanted TEXT,                     -- digest of the map it is to be cleaned with
@@ -156,14 +157,22 @@ class Journal:
     # --- the sequence ---------------------------------------------------------------------------------------
 
     def add(
-        self, number: int, name: PurePosixPath, stamp: Stamp, sha256: str, at: float, *, bare: bool = False
+        self,
+        number: int,
+        name: PurePosixPath,
+        stamp: Stamp,
+        sha256: str,
+        at: float,
+        *,
+        bare: bool = False,
+        place: str = "",
     ) -> None:
         """Append a frame, or a scan that is `bare` of film, to the sequence; it replaces an earlier one of its name."""
         self._db.execute("UPDATE frames SET state = 'replaced' WHERE name = ?", (_encode(name),))
         self._db.execute(
-            "INSERT INTO frames (number, name, size, mtime_ns, inode, sha256, arrived_at, bare) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-            (number, _encode(name), *_stamp(stamp), sha256, at, bare),
+            "INSERT INTO frames (number, name, size, mtime_ns, inode, sha256, arrived_at, bare, place) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (number, _encode(name), *_stamp(stamp), sha256, at, bare, place),
         )
 
     def entry(self, number: int) -> Entry:
@@ -263,8 +272,8 @@ class Journal:
     def groups(self, fold: Fold, most: int) -> list[Group]:
         """The `most` groups that have had a frame most recently."""
         rows = self._db.execute(
-            "SELECT first, frame, sha256, row, column, orientation, bare FROM members JOIN frames ON number = frame "
-            "WHERE fold = ?1 AND first IN ("
+            "SELECT first, frame, sha256, row, column, orientation, bare, place "
+            "FROM members JOIN frames ON number = frame WHERE fold = ?1 AND first IN ("
             "SELECT first FROM members WHERE fold = ?1 GROUP BY first ORDER BY max(frame) DESC LIMIT ?2"
             ") ORDER BY frame",
             (fold, most),

@@ -111,9 +111,11 @@ def open_glasses(folder: Path, profile: Profile) -> list[KeptGlass]:
 
 
 def recognised(
-    glasses: Sequence[KeptGlass], seen: Fingerprint, sha256: str, params: MatchParams
+    glasses: Sequence[KeptGlass], seen: Fingerprint, sha256: str, place: str, params: MatchParams
 ) -> tuple[KeptGlass, Member] | None:
     """Of some glasses the one that a frame lies on, the surest if there are several, and the frame on it.
+
+    Only those of its `place` are asked.
 
     A frame that the map was learnt from, as its digest tells, is the member that it was then.
     """
@@ -129,6 +131,7 @@ def recognised(
             partial(recognise, glass.landmarks, params=params),
         )
         for glass in glasses
+        if glass.run.witnesses[0].place == place
     ]
     found = all_placed(candidates, (seen.height, seen.width), seen.turned, params)
     if not found:

@@ -173,7 +173,8 @@ def _clean_alone(
         frame = observe_frame(arrival, sha256, workplace.scratch / "residual", workplace, observed)
     except FrameError as error:
         return Outcome(arrival, error=error)
-    if found := recognised(glasses, frame.observation.fingerprint, sha256, workplace.profile.match):
+    seen, params = frame.observation.fingerprint, workplace.profile.match
+    if found := recognised(glasses, seen, sha256, frame.place, params):
         glass, member = found
         outcome = clean_frame(frame, member, Known(glass.cleaning(member), glass.map), workplace, cleaned)
     else:

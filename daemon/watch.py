@@ -302,10 +302,11 @@ class Watch:
         with self._journal.transaction():
             if old is not None:
                 self._withdraw(old.number)
-            self._journal.add(number, name, frame.stamp, frame.sha256, now, bare=frame.bare)
+            bare, place = frame.bare, frame.place
+            self._journal.add(number, name, frame.stamp, frame.sha256, now, bare=bare, place=place)
             self._journal.end_trouble(name)
             self._journal.tell(now, name, "arrived", frame.sha256)
-            ended = self._glasses.admit(Member(number, frame.sha256, bare=frame.bare))
+            ended = self._glasses.admit(Member(number, frame.sha256, bare=bare, place=place))
             self._plan(ended)
         self._sweep()
 

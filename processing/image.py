@@ -47,7 +47,8 @@ class ImageInfo:
     """A picture file as its headers describe it.
 
     `samples` are stored per pixel (4 for RGBA or RGBI); the first `colours` of them (1 or 3) are the picture,
-    the rest are carried through untouched. `dtype` is uint8 or uint16 in native byte order.
+    the rest are carried through untouched. `dtype` is uint8 or uint16 in native byte order. `description` is what a
+    TIFF says of its first page in words, empty where it is too long to be that.
     """
 
     path: Path
@@ -57,6 +58,7 @@ class ImageInfo:
     samples: int
     colours: int
     dtype: np.dtype[np.uint8] | np.dtype[np.uint16]
+    description: str = ""
 
     @property
     def row_bytes(self) -> int:

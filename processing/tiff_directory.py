@@ -30,10 +30,14 @@ INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 # Tags.
 STRIP_OFFSETS, STRIP_BYTE_COUNTS, TILE_OFFSETS, TILE_BYTE_COUNTS = 273, 279, 324, 325
 SUB_DIRECTORIES, JPEG_OFFSET, JPEG_BYTES = 330, 513, 514
+DESCRIPTION = 270
 DATA_TAGS = ((STRIP_OFFSETS, STRIP_BYTE_COUNTS), (TILE_OFFSETS, TILE_BYTE_COUNTS), (JPEG_OFFSET, JPEG_BYTES))
 
 MOST_ENTRIES = 0xFFFF
 """As many entries as a directory of a classic TIFF can have; a BigTIFF that claims more is spoilt."""
+
+MOST_TEXT = 0xFFFF
+"""Bytes of a text that somebody may have meant to be read."""
 
 CUT_SHORT = "it is cut short: {} lies beyond its end; copy or scan it again"
 
@@ -144,6 +148,14 @@ class Structure:
     def first(self, code: int, default: int | None = None) -> int:
         """Return the first value of tag `code` of the first page, `default` where it is absent."""
         return self.values(code, default)[0]
+
+    def text(self, code: int) -> str:
+        """Return tag `code` of the first page, up to its first zero byte; empty where there is none or far too much."""
+        entry = self.pages[0].get(code)
+        if entry is None or entry.value_bytes > MOST_TEXT:
+            return ""
+        data = self._take(entry.values_at, entry.value_bytes, "a value")
+        return data.split(b"\0")[0].decode(errors="replace")
 
     def integers(self, entry: Entry) -> list[int]:
         """Return the values of a field of BYTE, SHORT, LONG, LONG8 or IFD type."""

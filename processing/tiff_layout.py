@@ -19,6 +19,7 @@ import numpy as np
 from .image import DamagedImage, ImageInfo, UnsupportedImage
 from .tiff_directory import (
     CUT_SHORT,
+    DESCRIPTION,
     STRIP_BYTE_COUNTS,
     STRIP_OFFSETS,
     TILE_BYTE_COUNTS,
@@ -243,7 +244,7 @@ def _supported(path: Path, structure: Structure) -> ImageInfo:
         raise DamagedImage(f"its size makes no sense ({width} x {height} x {samples}); scan it again")
     dtype: np.dtype[np.uint8] | np.dtype[np.uint16]
     dtype = np.dtype(np.uint8) if bits == {8} else np.dtype(np.uint16)
-    return ImageInfo(path, "tiff", height, width, samples, colours, dtype)
+    return ImageInfo(path, "tiff", height, width, samples, colours, dtype, structure.text(DESCRIPTION))
 
 
 def _shape(structure: Structure, info: ImageInfo, *, tiled: bool) -> tuple[int, int, int]:

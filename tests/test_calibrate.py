@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -188,6 +189,20 @@ def test_a_wipe_since_then_makes_it_useless_and_no_harm_is_done(tmp_path: Path, 
     clean(scans, tmp_path / "without")
     clean(scans, tmp_path / "with", "--empty-glass", empty)
     assert snapshot(tmp_path / "with") == snapshot(tmp_path / "without")
+
+
+def test_every_slot_of_a_holder_can_have_its_own(tmp_path: Path) -> None:
+    options: list[str | Path] = []
+    (tmp_path / "scans").mkdir()
+    rolls = {"1": roll(seed=1), "2": roll(seed=2)}
+    for slot, made in rolls.items():
+        description = json.dumps({"scanner": "virtual", "slot": slot})
+        for name, scan in ((f"empty-{slot}.tif", made.bare(0).scan), (f"scans/{slot}.tif", made.frame(0).scan)):
+            write_tiff(tmp_path / name, scan, description=description)
+        options += ["--empty-glass", tmp_path / f"empty-{slot}.tif"]
+    clean(tmp_path / "scans", tmp_path / "clean", *options)
+    for slot, made in rolls.items():
+        assert figures(tifffile.imread(tmp_path / "clean" / f"{slot}.tif"), made.frame(0)).treated > 0.9
 
 
 def test_one_of_another_resolution_is_refused(tmp_path: Path, empty: Path) -> None:

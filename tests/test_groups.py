@@ -26,10 +26,12 @@ def scans(rng: Rng, glasses: list[np.ndarray], of: list[int], shown: float = 0.7
     return [signature(rng, glasses[k], offset=tuple(rng.normal(0, 0.5, 2)), shown=shown) for k in of]
 
 
-def group(frames: Sequence[Fingerprint], params: MatchParams) -> list[Group]:
-    """All groups that frames admitted in this order are sorted into, by first frame."""
+def group(frames: Sequence[Fingerprint], params: MatchParams, places: Sequence[str] = ()) -> list[Group]:
+    """All groups that frames admitted in this order are sorted into, by first frame; `places`: where each lay."""
     groups = Groups(frames.__getitem__, params)
-    ended = [one for number in range(len(frames)) for one in groups.admit(Member(number, str(number)))]
+    where = places or [""] * len(frames)
+    newcomers = (Member(number, str(number), place=place) for number, place in enumerate(where))
+    ended = [one for newcomer in newcomers for one in groups.admit(newcomer)]
     return sorted([*ended, *groups.live], key=lambda one: one.first)
 
 
@@ -37,7 +39,7 @@ def frames_in(groups: list[Group]) -> list[list[int]]:
     return [[member.frame for member in one.members] for one in groups]
 
 
-def by_glass(of: list[int]) -> list[list[int]]:
+def by_glass(of: Sequence[object]) -> list[list[int]]:
     """The true groups, by first frame."""
     return [[i for i, k in enumerate(of) if k == glass] for glass in dict.fromkeys(of)]
 
@@ -60,6 +62,23 @@ def test_slots_come_interleaved(seed: int) -> None:
     of = [0, 1, 2, 0, 1, 2, 0, 2, 1, 1, 0, 2]
     found = group(scans(rng, [scattered(rng, 60) for _ in range(3)], of), PARAMS)
     assert frames_in(found) == by_glass(of)
+
+
+@settings(deadline=None, max_examples=4)
+@given(seed=seeds)
+def test_slots_with_little_dirt_come_interleaved(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    of = [0, 1, 2, 3] * 4
+    frames = scans(rng, [scattered(rng, 30) for _ in range(4)], of, shown=0.9)
+    assert frames_in(group(frames, PARAMS, [f"slot {k}" for k in of])) == by_glass(of)
+
+
+@examples
+@given(seed=seeds, of=st.lists(st.sampled_from("ABC "), max_size=12))
+def test_frames_of_different_places_never_lie_on_one_glass_whatever_they_share(seed: int, of: list[str]) -> None:
+    rng = np.random.default_rng(seed)
+    frames = scans(rng, [scattered(rng, 60)], [0] * len(of))
+    assert frames_in(group(frames, PARAMS, [place.strip() for place in of])) == by_glass(of)
 
 
 @examples

@@ -23,7 +23,6 @@ SOURCES = sorted(file for folder in ("daemon", "processing") for file in (ROOT /
 TESTED_WITH = {
     "clean": "clean_quality",
     "empty_glass": "calibrate",
-    "frame": "output",
     "glass": "clean_quality",
     "image": "raster",
     "intake": "clean_quality",

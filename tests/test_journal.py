@@ -70,6 +70,16 @@ def test_what_is_bare_of_film_is_kept_apart(journal: Journal) -> None:
     assert journal.bare() == []
 
 
+def test_frames_come_back_with_the_place_where_they_lay(journal: Journal) -> None:
+    journal.add(1, A, STAMP, "sha of 1", 100.0, place="scanner, slot 2")
+    one = Group((Member(1, "sha of 1", place="scanner, slot 2"),))
+    set_groups(journal, "upright", one)
+    assert journal.groups("upright", 9) == [one]
+    told = Run("glass", one.members, one.members)
+    journal.set_run(told, newest=True)
+    assert journal.runs() == [told]
+
+
 def test_frames_are_numbered_as_they_come_and_known_by_name(journal: Journal, file: Path) -> None:
     add(journal, A, B)
     with closing(Journal.writing(file)) as again:

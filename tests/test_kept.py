@@ -104,6 +104,12 @@ def test_a_frame_that_the_map_was_learnt_from_comes_out_as_it_did_then(kept: Kep
     assert (tmp_path / "clean" / name).read_bytes() == (kept.output / name).read_bytes()
 
 
+def test_a_frame_from_another_slot_is_not_cleaned_with_it(kept: Kept, tmp_path: Path) -> None:
+    frame = tmp_path / kept.last.name
+    write_tiff(frame, tifffile.imread(kept.last), description='{"scanner": "virtual", "slot": "2"}')
+    assert "1 unchanged" in clean(frame, tmp_path / "clean", "--map", kept.maps).out
+
+
 @pytest.mark.parametrize("orientation", [3, 6])
 def test_a_turned_and_cropped_frame_is_cleaned_too(kept: Kept, tmp_path: Path, orientation: int) -> None:
     frame = kept.frames[-1]

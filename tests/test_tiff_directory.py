@@ -55,6 +55,18 @@ def test_tags_are_read_as_tifffile_reads_them(tmp_path: Path, bigtiff: bool, byt
                 assert extents[offset] == offset + size
 
 
+@pytest.mark.parametrize(
+    ("said", "read"),
+    [("a", "a"), ("Lake, 5 o\u2019clock", "Lake, 5 o\u2019clock"), ("a\0b", "a"), ("long " * 13107 + "er", "")],
+)
+def test_a_description_is_read_unless_it_is_too_long(tmp_path: Path, said: str, read: str) -> None:
+    path = tmp_path / "in.tif"
+    write(path, picture(8, 8, 3, "uint8"), description=said.encode())
+    assert probe(path).description == read
+    write(path, picture(8, 8, 3, "uint8"))
+    assert probe(path).description == ""
+
+
 @pytest.mark.parametrize("compression", [None, "zstd"])
 @pytest.mark.parametrize("storage", STORAGES)
 @pytest.mark.parametrize("last", [False, True])

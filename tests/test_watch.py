@@ -129,6 +129,15 @@ def film(folder: Path, **params: Any) -> Film:
     return Film(write_tiffs(frames, folder), [frame.glass_id for frame in frames])
 
 
+def in_slots(files: Sequence[Path], slots: str, folder: Path) -> Film:
+    """The same frames as if each had been scanned in a slot of a holder."""
+    folder.mkdir()
+    for file, slot in zip(files, slots, strict=True):
+        described = json.dumps({"scanner": "virtual", "holder": "strips", "slot": slot})
+        write_tiff(folder / file.name, tifffile.imread(file), description=described)
+    return Film([folder / file.name for file in files], [sorted(set(slots)).index(slot) for slot in slots])
+
+
 @pytest.fixture(scope="module")
 def wiped(tmp_path_factory: pytest.TempPathFactory) -> Film:
     """Ten frames, and a wipe before the sixth."""
@@ -298,6 +307,29 @@ def test_a_wipe_parts_the_glasses_and_no_frame_is_ever_cleaned_with_the_old_map(
         assert first_maps(place) == [f"{frames} frames" for frames in [0, 2, 2, 2, 4] * 2]
         place.close_all(watch)
     assert [one["map_frames"] for one in place.receipts(wiped.names)] == [5] * 10
+    place.equals_clean()
+
+
+@pytest.mark.parametrize("restarted", [False, True])
+def test_frames_from_different_slots_lie_on_different_glasses_whatever_they_show(
+    place: Place, long: Film, restarted: bool
+) -> None:
+    scanned = in_slots(long.files[:8], "ABBABABA", place.folder / "scanned")
+    with place.watched() as watch:
+        drop(scanned.files[:4], place.scans)
+        place.let(watch)
+        if not restarted:
+            drop(scanned.files[4:], place.scans)
+            place.let(watch)
+            place.close_all(watch)
+    if restarted:
+        with place.watched() as watch:
+            drop(scanned.files[4:], place.scans)
+            place.let(watch)
+            place.close_all(watch)
+    told = place.receipts(scanned.names)
+    assert same_groups(groups(told), scanned.glasses)
+    assert [one["map_frames"] for one in told] == [4] * 8
     place.equals_clean()
 
 
