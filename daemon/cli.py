@@ -56,7 +56,9 @@ def cli() -> None:
         dustwatch calibrate empty.tif
     Clean scans as the scan software saves them, all evening long:
         dustwatch watch incoming/ clean/
-    The same as a service, for several folders:
+    Scan a roll of film and have it cleaned:
+        dustwatch scan evening/ --device epson2:libusb --profile my-film --holder 35mm-strip
+    The same as a service, for several folders and scanners:
         dustwatch run --config /etc/dustwatch/config.yaml
     How far is it?
         dustwatch status
@@ -256,6 +258,65 @@ def watch_command(
     serve([folder], state_folder(state), threads or _cores(), patient=False)
 
 
+@cli.command("scan")
+@click.argument("roll", metavar="ROLL", type=click.Path(path_type=Path))
+@click.option("--device", required=True, metavar="NAME", help='As "dustwatch devices" lists it.')
+@_PROFILE
+@click.option(
+    "--holder", metavar="NAME", help="Scan its slots one by one; without, what the scanner scans is one frame."
+)
+@click.option(
+    "--loads",
+    type=click.IntRange(0),
+    metavar="N",
+    help="So many, one upon the other. Without, Enter says when the next one lies there.",
+)
+@click.option("--button", "buttons", multiple=True, metavar="NAME", help="So does this button of the scanner.")
+@click.option(
+    "--stall",
+    "stall_s",
+    type=_FloatRange(1, 3600),
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="A scanner that says nothing for so long hangs.",
+)
+@click.option("--state", metavar="DIR", type=click.Path(path_type=Path), help="Where it keeps what it knows.")
+@_THREADS
+def scan_command(
+    roll: Path,
+    device: str,
+    profile_name: str,
+    holder: str | None,
+    loads: int | None,
+    buttons: tuple[str, ...],
+    stall_s: float,
+    state: Path | None,
+    threads: int | None,
+) -> None:
+    """Scan film straight into clean folders.
+
+    Scans go into ROLL/scans as they come, and into ROLL/clean cleaned, better with every load: the glass belongs to
+    scanner and slot. How the scanner is set is said in the profile, in its section "scanner". A scanner that is jammed,
+    busy or gone for a while is asked again until it works, and a half scan never appears. After Ctrl-C the next run
+    goes on with a new load; with --loads 0 it only cleans.
+    """
+    from .scan import scan_roll
+    from .settings import state_folder
+
+    scan_roll(
+        roll,
+        device,
+        profile_name,
+        holder=holder,
+        loads=loads,
+        buttons=buttons,
+        stall_s=stall_s,
+        state=state_folder(state),
+        threads=threads or _cores(),
+    )
+
+
 @cli.command("run")
 @click.option(
     "--config",
@@ -266,17 +327,20 @@ def watch_command(
     help="Which folders to watch.",
 )
 def run_command(config: Path) -> None:
-    """Watch several folders, as a service does.
+    """Watch several folders, and drive scanners, as a service does.
 
     FILE is explained, key by key, in systemd/config.yaml; systemd/dustwatch.service starts this command.
     """
     from . import log
+    from .scan import feed_of
     from .service import serve
     from .settings import load_settings, state_folder
 
     settings = load_settings(config)
     log.setup()
-    serve(settings.folders, state_folder(settings.state), settings.threads or _cores(), patient=True)
+    folders = [*settings.folders, *(one for scanner in settings.scanners for one in scanner.folders.values())]
+    feeds = [feed_of(scanner) for scanner in settings.scanners]
+    serve(folders, state_folder(settings.state), settings.threads or _cores(), patient=True, feeds=feeds)
 
 
 @cli.command("status")

@@ -25,6 +25,7 @@ from ..processing.fingerprint import MatchParams
 from ..processing.particles import LifeParams
 from ..processing.residual import ResidualParams
 from .errors import ExitCode, ServiceError
+from .scanner.section import ScannerSection
 from .yaml_file import Line, Problem, Schema, Written, did_you_mean, is_path, make_list_absolute, strict, to_text
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Profile:
     """A film stock's resolved values. To add a section, add a field of its parameter dataclass here.
 
     `extends` only tells where values came from; two profiles of equal values are equal. `empty_glass` are absolute
-    paths of scans of the glass without film.
+    paths of scans of the glass without film. `scanner` is how film is scanned where dustwatch does that.
     """
 
     name: Annotated[Line, MinLen(1)]
@@ -54,14 +55,17 @@ class Profile:
     evidence: EvidenceParams = field(default_factory=EvidenceParams)
     lives: LifeParams = field(default_factory=LifeParams)
     repair: RepairParams = field(default_factory=RepairParams)
+    scanner: ScannerSection = field(default_factory=ScannerSection)
 
     @property
     def digest(self) -> str:
         """SHA-256 in hex of all sections: equal values give equal digests, whatever the file looks like.
 
-        What empty-glass scans show belongs to the glass, whose map has a digest of its own.
+        What empty-glass scans show belongs to the glass, whose map has a digest of its own; and how a frame was scanned
+        does not change how it is cleaned.
         """
-        canonical = json.dumps(_sections(self), sort_keys=True, separators=(",", ":"))
+        sections = {name: values for name, values in _sections(self).items() if name != "scanner"}
+        canonical = json.dumps(sections, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
 
 

@@ -117,6 +117,10 @@ class Hints:
         self._rung.set()  # what has happened until now was not heard
         return None
 
+    def ring(self) -> None:
+        """End a wait, from any thread."""
+        self._rung.set()
+
     def wait(self, timeout_s: float) -> bool:
         """Wait until something has happened since the last wait; False if nothing has for `timeout_s`.
 

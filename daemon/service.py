@@ -21,12 +21,14 @@ from .film import load_profile, with_empty_glass
 from .hints import Hints, remote
 from .pipeline import Job, clean
 from .progress import silent
+from .scanner.fault import ScannerError
 from .watch import Watch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from types import FrameType
 
+    from .feed import Feed
     from .film import Profile
     from .settings import FolderSettings
 
@@ -42,12 +44,24 @@ class _Stopped(BaseException):
     """Somebody wants the service to end; like KeyboardInterrupt, not to be caught on the way."""
 
 
-def serve(folders: Sequence[FolderSettings], state: Path, threads: int, *, patient: bool) -> None:
+def serve(
+    folders: Sequence[FolderSettings],
+    state: Path,
+    threads: int,
+    *,
+    patient: bool,
+    feeds: Sequence[Feed] = (),
+    until_fed: bool = False,
+    show: Callable[[str], None] = notify.status,
+) -> bool:
     """Watch folders until SIGTERM or SIGINT, keeping what must be known after a restart below `state`.
 
     What is in work then is left for the next time. An output folder that cannot be used yet is waited for by who is
-    `patient`, as a service should be at boot; who is not raises ServiceError (usage).
+    `patient`, as a service should be at boot; who is not raises ServiceError (usage). Scanners are driven by `feeds`;
+    with `until_fed` it ends when these have, and all that they have scanned is cleaned: True if it came to that.
+    `show` is given a line that says how far all is.
     """
+    fed = False
     with _until_stopped() as stop, ExitStack() as opened:
         watches = [
             opened.enter_context(Watch(folder, profile_of(folder), state / state_name(folder), threads, time.time))
@@ -62,18 +76,40 @@ def serve(folders: Sequence[FolderSettings], state: Path, threads: int, *, patie
                 "%s: watched, with profile %s; cleaned frames go to %s", folder.input, folder.profile, folder.output
             )
         _arm(hints, folders)
+        for feed in feeds:
+            opened.enter_context(feed.running(hints.ring))
         _warm_up(watches[0].scratch)
         notify.ready()
+        going, winding_up = list(feeds), False
         while True:
             busy = _take_turns(watches, stop)
             if not busy:
                 _arm(hints, folders)  # one that has gone may be back
-            notify.status("; ".join(watch.summary() for watch in watches))
+            show("; ".join([*(feed.summary() for feed in feeds), *(watch.summary() for watch in watches)]))
+            for feed in [one for one in going if one.ended]:
+                going.remove(feed)
+                _tell_end(feed)
+            if until_fed and not busy and all(watch.wound_up for watch in watches):
+                fed = True
+                break
+            if until_fed and not going and not winding_up:
+                winding_up = True
+                for watch in watches:
+                    watch.wind_up()
             if hints.wait(0.0 if busy else min(watch.due_in() for watch in watches)):
                 if not busy:
                     time.sleep(_CALM_S)
                 for watch in watches:
                     watch.look_again()
+    return fed
+
+
+def _tell_end(feed: Feed) -> None:
+    """Say why a scanner is no longer driven, if that is a fault; the others go on."""
+    if isinstance(feed.error, ScannerError | ServiceError):
+        _log.error("%s; it is driven no more", feed.error)
+    elif feed.error is not None:
+        _log.error("%s: unexpected fault; it is driven no more", feed.device, exc_info=feed.error)
 
 
 def profile_of(folder: FolderSettings) -> Profile:

@@ -12,17 +12,22 @@ from itertools import permutations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from annotated_types import Interval
+from annotated_types import Interval, MinLen
 from platformdirs import user_state_path
 
 from .errors import ExitCode, ServiceError
 from .film import load_profile
-from .yaml_file import KeyPath, Problem, Schema, Written, is_path, make_list_absolute, no_path, strict
+from .scanner.holder import load_holder
+from .scanner.section import ScannerSection  # noqa: TC001 - pydantic reads the annotation
+from .yaml_file import KeyPath, Line, Problem, Schema, Written, is_path, make_list_absolute, no_path, strict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 _PROFILE = "generic-negative"
+
+SCANNED_STILL_S = 0.1
+"""For how long files must be still in the folder of a scanner that we drive: they get their names when whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +55,63 @@ class FolderSettings:
     empty_glass: tuple[Path, ...] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ButtonSettings:
+    """What a button of a scanner has scanned: what the scanner's own settings say where it does not say otherwise."""
+
+    holder: str | None = None
+    profile: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ScannerSettings:
+    """A scanner that is driven, and the folder of its scans, which is watched.
+
+    `device`: its name with SANE. `scans`, `output`: absolute, as `FolderSettings` has them; `scans` must be there when
+    something is scanned. `on_button`: which buttons have film scanned, and what. `profile`, `holder`: names or absolute
+    files; without a holder, all that the device scans by itself is one frame. `section`: how the scanner is set, None
+    for what the profile says. `stall_s`: a device that says nothing for so many seconds hangs. `close_after_min`: as
+    `FolderSettings` has it.
+    """
+
+    device: Annotated[Line, MinLen(1)]
+    scans: Path
+    output: Path
+    on_button: Annotated[dict[str, ButtonSettings], MinLen(1)]
+    profile: str = _PROFILE
+    holder: str | None = None
+    section: ScannerSection | None = None
+    stall_s: Annotated[float, Interval(ge=1, le=3600)] = 30.0
+    close_after_min: Annotated[float, Interval(ge=0.01, le=10080)] = 30.0
+
+    @property
+    def folders(self) -> dict[str, FolderSettings]:
+        """The folders to watch, by profile: where buttons name several, each has one of its name in the others."""
+        profiles = dict.fromkeys(button.profile or self.profile for button in self.on_button.values())
+        several = len(profiles) > 1
+        return {
+            name: FolderSettings(
+                self.scans / Path(name).stem if several else self.scans,
+                self.output / Path(name).stem if several else self.output,
+                name,
+                still_s=SCANNED_STILL_S,
+                close_after_min=self.close_after_min,
+            )
+            for name in profiles
+        }
+
+
 @strict
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What the service is asked to do.
 
-    `folders`: at least one. `state`: see `state_folder`. `threads`: None for as many as there are cores.
+    `folders`, `scanners`: at least one of them. `state`: see `state_folder`. `threads`: None for as many as there are
+    cores.
     """
 
-    folders: tuple[FolderSettings, ...]
+    folders: tuple[FolderSettings, ...] = ()
+    scanners: tuple[ScannerSettings, ...] = ()
     state: Path | None = None
     threads: Annotated[int, Interval(ge=1, le=256)] | None = None
 
@@ -77,14 +130,16 @@ def load_settings(file: Path) -> Settings:
     except OSError as error:
         raise ServiceError(f"{file}: cannot be read: {error.strerror}", ExitCode.USAGE) from error
     if written is not None:
-        if written.values.get("folders") == []:
-            problems.append(written.problem(("folders",), "is empty; write at least one"))
+        if all(written.values.get(name, []) == [] for name in ("folders", "scanners")):
+            problems.append(written.problem((), "there is nothing to watch; write at least one folder or scanner"))
         for _, entry in _entries(written):
             if entry.get("events") is False:
                 entry["events"] = "off"  # which YAML takes for a truth value
+            if isinstance(buttons := entry.get("on_button"), dict):
+                entry["on_button"] = {name: {} if one is None else one for name, one in buttons.items()}
         paths = _make_absolute(written, file.parent.absolute(), problems)
-        problems += _bad_profiles(written, paths)
-        problems += _bad_folders(written, {key: path for key, path in paths.items() if key[-1] != "profile"})
+        problems += _bad_names(written, paths)
+        problems += _bad_folders(written, {key: path for key, path in paths.items() if key[-1] not in _NAMED})
     return _SCHEMA.check(file, written, problems)
 
 
@@ -113,21 +168,34 @@ def state_folder(asked: Path | None) -> Path:
     return asked or (Path(provided) if provided else user_state_path("dustwatch"))
 
 
-def _entries(written: Written) -> list[tuple[KeyPath, dict[str, Any]]]:
-    """The sections of the folders, as far as they are sections."""
-    folders = written.values.get("folders")
-    entries = enumerate(folders) if isinstance(folders, list) else ()
-    return [(("folders", number), entry) for number, entry in entries if isinstance(entry, dict)]
+def _entries(written: Written, *names: str) -> list[tuple[KeyPath, dict[str, Any]]]:
+    """The sections of the folders and of the scanners, as far as they are sections, or those of some `names` only."""
+    found: list[tuple[KeyPath, dict[str, Any]]] = []
+    for name in names or ("folders", "scanners"):
+        listed = written.values.get(name)
+        entries = enumerate(listed) if isinstance(listed, list) else ()
+        found += [((name, number), entry) for number, entry in entries if isinstance(entry, dict)]
+    return found
+
+
+def _buttons(written: Written) -> list[tuple[KeyPath, dict[str, Any]]]:
+    """The sections of the scanners' buttons, as far as they are sections."""
+    found: list[tuple[KeyPath, dict[str, Any]]] = []
+    for key, entry in _entries(written, "scanners"):
+        if isinstance(buttons := entry.get("on_button"), dict):
+            found += [((*key, "on_button", name), one) for name, one in buttons.items() if isinstance(one, dict)]
+    return found
 
 
 def _make_absolute(written: Written, base: Path, problems: list[Problem]) -> dict[KeyPath, Path]:
     """Make all paths absolute where they stand; give those that are paths, in the order of the keys."""
     paths = {}
-    sections = [(key, entry, ("input", "output", "profile")) for key, entry in _entries(written)]
+    names = ("input", "scans", "output", *_NAMED)
+    sections = [(key, entry, names) for key, entry in (*_entries(written), *_buttons(written))]
     for section, values, names in (*sections, ((), written.values, ("state",))):
         for name in names:
             text = values.get(name)
-            if not isinstance(text, str) or (name == "profile" and not is_path(text)):
+            if not isinstance(text, str) or (name in _NAMED and not is_path(text)):
                 continue
             key = (*section, name)
             if fault := no_path(text):
@@ -140,15 +208,21 @@ def _make_absolute(written: Written, base: Path, problems: list[Problem]) -> dic
     return paths
 
 
-def _bad_profiles(written: Written, paths: Mapping[KeyPath, Path]) -> Iterator[Problem]:
-    for section, entry in _entries(written):
-        key = (*section, "profile")
-        profile = entry.get("profile", _PROFILE)
-        if isinstance(profile, str) and (key in paths or not is_path(profile)):
-            try:
-                load_profile(profile)
-            except ServiceError as error:
-                yield from (written.problem(key, fault) for fault in str(error).splitlines())
+_NAMED: dict[str, Callable[[str], object]] = {"profile": load_profile, "holder": load_holder}
+"""What can be asked for by name or by file, and how it is read."""
+
+
+def _bad_names(written: Written, paths: Mapping[KeyPath, Path]) -> Iterator[Problem]:
+    """What is wrong with the profiles and holders that are asked for."""
+    meant = [(key, {"profile": _PROFILE} | entry) for key, entry in _entries(written)]
+    for section, entry in (*meant, *_buttons(written)):
+        for name, read in _NAMED.items():
+            key, asked = (*section, name), entry.get(name)
+            if isinstance(asked, str) and (key in paths or not is_path(asked)):
+                try:
+                    read(asked)
+                except ServiceError as error:
+                    yield from (written.problem(key, fault) for fault in str(error).splitlines())
 
 
 # --- folders that would do harm -----------------------------------------------------------------------------
@@ -170,7 +244,7 @@ def _bad_folders(written: Written, paths: Mapping[KeyPath, Path]) -> Iterator[Pr
     real = {key: Path(os.path.realpath(path)) for key, path in paths.items()}
     order = list(paths)
     for inner, outer in permutations(order, 2):
-        harm = _HARM.get((str(inner[-1]), str(outer[-1])))
+        harm = _HARM.get((_kind(inner), _kind(outer)))
         if harm is None or not _lies_in(real[inner], real[outer]):
             continue
         same = _lies_in(real[outer], real[inner])
@@ -178,8 +252,13 @@ def _bad_folders(written: Written, paths: Mapping[KeyPath, Path]) -> Iterator[Pr
             continue  # of two that are the same, the later one is at fault
         how = "is" if same else "lies inside"
         _, line = written.places[outer]
-        where = f"{paths[inner]} {how} the {outer[-1]} folder {paths[outer]} of line {line}"
+        where = f"{paths[inner]} {how} the {_kind(outer)} folder {paths[outer]} of line {line}"
         yield written.problem(inner, f"{where}, but {harm}; give a folder beside it")
+
+
+def _kind(key: KeyPath) -> str:
+    """What kind of folder is given at a key: those of scans are inputs."""
+    return "input" if key[-1] == "scans" else str(key[-1])
 
 
 def _lies_in(inner: Path, outer: Path) -> bool:

@@ -103,6 +103,8 @@ class Watch:
         self._said: dict[Path, str] = {}
         self._in_work: tuple[PurePosixPath, Stamp] | None = None
         self._empty: set[Path] = set()
+        self._moving = False
+        self._winding_up = False
 
     def __enter__(self) -> Watch:
         self._output = Output(self.settings.output)
@@ -179,6 +181,16 @@ class Watch:
         """Heed a hint that something has happened in the folder."""
         self._look_at = -float("inf")
 
+    def wind_up(self) -> None:
+        """Close all glasses as soon as what is in the folder is taken in: no more will come."""
+        self._winding_up = True
+        self.look_again()
+
+    @property
+    def wound_up(self) -> bool:
+        """Whether nothing is left to be done after `wind_up`; to be asked when a turn has found nothing."""
+        return self._winding_up and not self._moving
+
     def due_in(self) -> float:
         """Seconds until there may be work, unless a hint comes."""
         return max(max(self._look_at, self._rest_until) - self._clock(), 0.0)
@@ -254,8 +266,8 @@ class Watch:
         new = [one for one in seen.sightings if not self._is_empty_glass(one) and not self._is_known(one)]
         still = self._stability.still(new, now)
         self._ready = still[:QUEUE]
-        moving = len(new) > len(still)
-        self._look_at = now + (self.settings.still_s if moving else self.settings.look_every_s)
+        self._moving = len(new) > len(still)
+        self._look_at = now + (self.settings.still_s if self._moving else self.settings.look_every_s)
         if len(still) > QUEUE:
             self._look_at = now
         for path, fault in seen.refused:
@@ -419,7 +431,7 @@ class Watch:
         for glass in self._glasses.live:
             last = glass.members[-1].frame
             idle_s = now - self._journal.arrived_at(last)
-            over = idle_s >= self.settings.close_after_min * 60 or newest - last >= _PASSED
+            over = idle_s >= self.settings.close_after_min * 60 or newest - last >= _PASSED or self.wound_up
             if over and glass.filmed and not self._is_closed(glass):
                 with self._journal.transaction():
                     self._journal.close_group(last, now)

@@ -13,6 +13,7 @@ import re
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
 from pathlib import Path
+from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
@@ -119,7 +120,9 @@ class Schema(Generic[T]):
             if is_dataclass(here):
                 here = get_type_hints(here).get(str(name))
             else:
-                here = get_args(here)[0] if get_origin(here) is tuple else None
+                here = {tuple: get_args(here)[:1], dict: get_args(here)[1:]}.get(get_origin(here), (None,))[0]
+            if isinstance(here, UnionType):  # a section, or none
+                here = get_args(here)[0]
         return [each.name for each in fields(here)] if is_dataclass(here) else []
 
     def _say(self, error: ErrorDetails) -> str:
@@ -133,6 +136,8 @@ class Schema(Generic[T]):
                 return "is missing; write it"
             case "dataclass_type":
                 return f"should be a section with the keys {', '.join(self._keys_at(key))}"
+            case "value_error":
+                return str(error["ctx"]["error"])
             case "predicate_failed":
                 return f"should be a single line of printable text, not {json.dumps(error['input'])}"
             case "value_error":

@@ -21,6 +21,7 @@ from dustwatch.daemon.film import (
     read_profile,
     to_yaml,
 )
+from dustwatch.daemon.scanner.section import Infrared, ScannerSection
 from dustwatch.processing.clean import RepairParams
 from dustwatch.processing.density import Tone
 from dustwatch.processing.particles import LifeParams
@@ -28,7 +29,7 @@ from tests.permissions import ordinary_user
 
 Write = Callable[[str, str], Path]
 SHIPPED_FILES = sorted(SHIPPED.glob("*.yaml"))
-KEYS = "name, description, extends, empty_glass, scan, match, residual, evidence, lives, repair"
+KEYS = "name, description, extends, empty_glass, scan, match, residual, evidence, lives, repair, scanner"
 
 
 @pytest.fixture(autouse=True)
@@ -365,7 +366,15 @@ def valid(parameters: type[Any], **given: st.SearchStrategy[Any]) -> st.SearchSt
 SCANS = st.lists(st.text("aé #:-~'", min_size=1).map(lambda name: Path("/scans", name)), max_size=3).map(tuple)
 
 
-@given(profile=valid(Profile, extends=st.none(), empty_glass=SCANS))
+SECTIONS = st.builds(
+    ScannerSection,
+    resolution=st.none() | st.floats(1, 1e5),
+    options=st.dictionaries(st.text("ab-", min_size=1), st.booleans() | st.integers() | st.text("ab 1")),
+    infrared=st.sampled_from([Infrared(), Infrared("source", "TPU Infrared"), Infrared("sample")]),
+)
+
+
+@given(profile=valid(Profile, extends=st.none(), empty_glass=SCANS, scanner=SECTIONS))
 @example(profile=Profile("1e3", "no"))
 def test_yaml_round_trip(profile: Profile, tmp_path_factory: pytest.TempPathFactory) -> None:
     file = tmp_path_factory.getbasetemp() / "round-trip.yaml"
@@ -375,11 +384,12 @@ def test_yaml_round_trip(profile: Profile, tmp_path_factory: pytest.TempPathFact
     assert again.digest == profile.digest
 
 
-@given(one=valid(Profile, empty_glass=SCANS), other=valid(Profile, empty_glass=SCANS))
+@given(
+    one=valid(Profile, empty_glass=SCANS, scanner=SECTIONS), other=valid(Profile, empty_glass=SCANS, scanner=SECTIONS)
+)
 def test_digest_differs_exactly_where_sections_do(one: Profile, other: Profile) -> None:
-    same = (
-        dataclasses.replace(one, name=other.name, description=other.description, empty_glass=other.empty_glass) == other
-    )
+    apart = {name: getattr(other, name) for name in ("name", "description", "empty_glass", "scanner")}
+    same = dataclasses.replace(one, **apart) == other
     assert (one.digest == other.digest) == same
 
 

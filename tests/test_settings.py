@@ -3,7 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import MISSING, fields
 from pathlib import Path
 
 import pytest
@@ -12,7 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dustwatch.daemon.errors import ExitCode, ServiceError
-from dustwatch.daemon.settings import FolderSettings, Settings, load_settings, state_folder
+from dustwatch.daemon.scanner.section import ScannerSection
+from dustwatch.daemon.settings import (
+    ButtonSettings,
+    FolderSettings,
+    ScannerSettings,
+    Settings,
+    load_settings,
+    state_folder,
+)
 from tests.permissions import ordinary_user
 
 EXAMPLE = Path(__file__).parent.parent / "systemd" / "config.yaml"
@@ -53,6 +61,11 @@ def folders(*pairs: tuple[str, str]) -> str:
     return "folders:\n" + "".join(f"  - input: {one}\n    output: {other}\n" for one, other in pairs)
 
 
+def scanners(buttons: str) -> str:
+    """A configuration with a scanner that has these buttons."""
+    return f"scanners: [{{device: a, scans: scans, output: clean, on_button: {{{buttons}}}}}]\n"
+
+
 # --- the example ------------------------------------------------------------------------------------------
 
 
@@ -68,6 +81,25 @@ def test_every_key_of_the_example_has_a_comment_above_it() -> None:
     keys = [number for number, line in enumerate(lines) if line and not line.lstrip().startswith("#")]
     assert len(keys) == len(fields(Settings)) + len(fields(FolderSettings))
     assert [lines[number] for number in keys if not lines[number - 1].lstrip().startswith("#")] == []
+
+
+def example_with_scanner() -> str:
+    """The example with the marks taken off that make its scanner a comment."""
+    head, _, rest = EXAMPLE.read_text("utf-8").partition("scanners: []\n")
+    scanner, _, tail = rest.partition("\n\n")
+    return "\n".join([head + "scanners:", *(line[1:] for line in scanner.splitlines()), tail])
+
+
+def test_the_scanner_of_the_example_has_every_key_with_a_comment_above_it(write: Write) -> None:
+    text = example_with_scanner()
+    (scanner,) = load_settings(write(text)).scanners
+    assert scanner.on_button == {"scan": ButtonSettings(), "email": ButtonSettings("120-strip", "generic-slide")}
+    assert scanner.section == ScannerSection(3200.0, 16, {"source": "Transparency Unit"})
+    (written,) = yaml.safe_load(text)["scanners"]
+    assert set(written) == {field.name for field in fields(ScannerSettings)}
+    for field in fields(ScannerSettings):
+        if field.default is not MISSING and field.name not in ("holder", "section"):
+            assert written[field.name] == field.default
 
 
 # --- values -----------------------------------------------------------------------------------------------
@@ -92,7 +124,7 @@ threads: 3
         )
     )
     other = FolderSettings(Path("/b/in"), Path("/b/out"), "generic-slide", 5.0, 60.0, 100.0, "off")
-    assert settings == Settings((FolderSettings(Path("/a/in"), Path("/a/out")), other), Path("/var/x"), 3)
+    assert settings == Settings((FolderSettings(Path("/a/in"), Path("/a/out")), other), (), Path("/var/x"), 3)
 
 
 def test_relative_paths_start_at_the_file_and_a_tilde_at_home(
@@ -118,6 +150,25 @@ def test_empty_glass_scans_start_at_the_file_and_none_given_are_the_profiles(wri
 def test_off_needs_no_quotes(write: Write) -> None:
     (folder,) = load_settings(write("folders: [{input: a, output: b, events: off}]\n")).folders
     assert folder.events == "off"
+
+
+def test_a_scanner_is_a_folder_to_watch(write: Write, tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("slots: [{name: a, x: 0, y: 0, width: 9, height: 9}]\nname: mine\n")
+    (scanner,) = load_settings(write(scanners("scan: {holder: mine.yaml}"))).scanners
+    assert scanner.on_button == {"scan": ButtonSettings(str(tmp_path / "mine.yaml"))}
+    (folder,) = scanner.folders.values()
+    assert (folder.input, folder.output) == (tmp_path / "scans", tmp_path / "clean")
+    assert folder.still_s < 1
+
+
+def test_buttons_with_profiles_of_their_own_have_folders_of_their_own(write: Write, tmp_path: Path) -> None:
+    (scanner,) = load_settings(write(scanners("scan:, email: {profile: generic-slide}"))).scanners
+    assert {name: folder.input for name, folder in scanner.folders.items()} == {
+        "generic-negative": tmp_path / "scans" / "generic-negative",
+        "generic-slide": tmp_path / "scans" / "generic-slide",
+    }
+    (one,) = load_settings(write(scanners("email: {profile: generic-slide}"))).scanners
+    assert {name: folder.input for name, folder in one.folders.items()} == {"generic-slide": tmp_path / "scans"}
 
 
 def test_folders_need_not_exist(write: Write, tmp_path: Path) -> None:
@@ -169,11 +220,11 @@ threads: 0.5
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("threads: 2", "1: folders: is missing; write it"),
+        ("threads: 2", "1: there is nothing to watch; write at least one folder or scanner"),
         ("folders:", "1: folders: should be a list, not null"),
-        ("folders: []", "1: folders: is empty; write at least one"),
+        ("folders: []", "1: there is nothing to watch; write at least one folder or scanner"),
         ("folders: {input: a, output: b}", '1: folders: should be a list, not {"input": "a", "output": "b"}'),
-        ("[]", "1: holds no keys; a configuration has folders, state, threads"),
+        ("[]", "1: holds no keys; a configuration has folders, scanners, state, threads"),
         (folders(("3", "b")), "2: folders.0.input: should be a valid string, not 3"),
         (folders(("a", "b")) + "    events: on", "4: folders.0.events: should be 'auto' or 'off', not true"),
         (folders(("a", "b")) + "threads: 257", "4: threads: should be less than or equal to 256, not 257"),
@@ -202,6 +253,46 @@ threads: 0.5
 )
 def test_single_faults(write: Write, text: str, expected: str) -> None:
     assert problems(write(f"{text}\n")) == [f"config.yaml:{expected}"]
+
+
+def test_everything_wrong_with_scanners_is_reported_with_its_line(write: Write) -> None:
+    file = write(
+        """\
+scanners:
+  - device: a
+    scans: scans
+    output: scans/clean
+    on_button: {}
+  - device: b
+    scans: scans/b
+    output: b
+    on_button:
+      scan: {holdr: x}
+      email: {holder: 35mm-stri, profile: generic-slid}
+    section:
+      resolution: 0
+      reqired: []
+      infrared: {style: mode}
+"""
+    )
+    said = problems(file)
+    inside = "lies inside the input folder scans of line 3"
+    assert said[0].startswith(f"config.yaml:4: scanners.0.output: scans/clean {inside}")
+    assert said[1].startswith("config.yaml:5: scanners.0.on_button: ")
+    assert said[2].startswith(f"config.yaml:7: scanners.1.scans: scans/b {inside}")
+    assert said[3:] == [
+        "config.yaml:10: scanners.1.on_button.scan.holdr: unknown key (did you mean 'holder'?); "
+        "there are: holder, profile",
+        "config.yaml:11: scanners.1.on_button.email.profile: unknown profile 'generic-slid' (did you mean "
+        "'generic-slide'?); there are: generic-negative, generic-negative-inverted, generic-slide",
+        "config.yaml:11: scanners.1.on_button.email.holder: unknown holder '35mm-stri' (did you mean '35mm-strip'?); "
+        "there are: 120-strip, 35mm-strip",
+        "config.yaml:13: scanners.1.section.resolution: should be greater than or equal to 1, not 0",
+        "config.yaml:14: scanners.1.section.reqired: unknown key (did you mean 'required'?); there are: "
+        f"{', '.join(field.name for field in fields(ScannerSection))}",
+        "config.yaml:15: scanners.1.section.infrared: style mode needs value: what the option 'mode' is set to for "
+        "infrared",
+    ]
 
 
 def test_profile_that_is_meant_without_being_named_is_checked_too(write: Write, home: Path) -> None:
