@@ -67,6 +67,15 @@ def test_wrong_configuration_is_not_tried_again() -> None:
     assert SERVICE["RestartPreventExitStatus"].split() == [str(int(ExitCode.USAGE))]
 
 
+def test_scanners_can_be_reached() -> None:
+    assert SERVICE["SupplementaryGroups"] == "scanner"
+    assert re.search("^g scanner ", USERS.read_text("utf-8"), re.MULTILINE)
+    assert SERVICE["DevicePolicy"] == "closed"
+    assert SERVICE["DeviceAllow"] == "char-usb_device rw"
+    assert {"AF_NETLINK", "AF_UNIX", "AF_INET", "AF_INET6"} == set(SERVICE["RestrictAddressFamilies"].split())
+    assert "PrivateDevices" not in SERVICE
+
+
 def test_numba_may_write_code() -> None:
     assert SERVICE["MemoryDenyWriteExecute"] == "no"
 
