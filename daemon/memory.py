@@ -1,4 +1,4 @@
-"""One heap for all threads, so that memory which one of them frees is there for the others."""
+"""One heap for all threads, so that memory which one of them frees is there for the others, and for the system."""
 
 from __future__ import annotations
 
@@ -18,3 +18,13 @@ def share_heap() -> None:
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
         libc.mallopt(_ARENA_MAX, 1)
+
+
+def give_back() -> None:
+    """Give free memory back to the system, where the C library can be told so.
+
+    What one step has left in pieces between what is still in use is of no use to the next one, which needs large ones.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "malloc_trim"):
+        libc.malloc_trim(0)

@@ -17,6 +17,7 @@ from .frame import Outcome, Receipt
 from .glass import glass_landmarks, learn_map
 from .intake import frame_error, require_same
 from .kept import keep_glass
+from .memory import give_back
 from .output import copy, sha256_of
 
 if TYPE_CHECKING:
@@ -179,6 +180,7 @@ def _repair(
     told: Callable[[float], None],
 ) -> Receipt:
     """Write the repaired picture and its mask, or a copy where nothing needed repair."""
+    give_back()
     profile = workplace.profile
     report = clean(
         frame.info,
