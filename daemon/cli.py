@@ -372,15 +372,18 @@ def status_command(state: Path | None, as_json_: bool) -> None:
 @click.option("--megapixels", type=_FloatRange(0.5, 100), default=6.0, show_default=True, help="Size of a frame.")
 @_THREADS
 @click.option("--seed", type=click.IntRange(0), default=1, show_default=True, help="Another seed, another roll.")
-def demo_command(output: Path, frames: int, megapixels: float, threads: int | None, seed: int) -> None:
+@click.option("--scanner", is_flag=True, help="Scan the film, in whole loads of a holder, from a virtual film scanner.")
+def demo_command(output: Path, frames: int, megapixels: float, threads: int | None, seed: int, scanner: bool) -> None:
     """Scan a roll on dirty glass into a watched folder, and show what became of it.
 
     The scenes are generated, and the truth is known: the table says how much of the dirt went, and what it cost.
     DIR/contact-sheet.png shows it. DIR must be new, empty, or an earlier demo's, which is replaced.
     """
     from .demo import run_demo
+    from .demo_scanner import run_scanner_demo
 
-    run_demo(output, frames=frames, megapixels=megapixels, threads=threads or _cores(), seed=seed)
+    run = run_scanner_demo if scanner else run_demo
+    run(output, frames=frames, megapixels=megapixels, threads=threads or _cores(), seed=seed)
 
 
 @cli.command("virtual-scanner")

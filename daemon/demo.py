@@ -64,7 +64,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class _Places:
+class Places:
     """Where things lie in the folder of the demo."""
 
     scans: Path
@@ -108,7 +108,7 @@ def run_demo(folder: Path, *, frames: int = 16, megapixels: float = 6.0, threads
     daemon ends by itself or does not get on.
     """
     console = Console()
-    places = _prepare(folder)
+    places = prepare(folder)
     roll = _roll(frames, megapixels, seed)
     p = roll.params
     console.print(
@@ -141,8 +141,11 @@ def run_demo(folder: Path, *, frames: int = 16, megapixels: float = 6.0, threads
     console.print(f"How the first frames got better, to flip through: [bold]{places.ripening}[/]", soft_wrap=True)
 
 
-def _prepare(folder: Path) -> _Places:
-    """Make the folder for scans; what an earlier demo left goes, nobody else's does."""
+def prepare(folder: Path) -> Places:
+    """Make the folder for scans; what an earlier demo left goes, nobody else's does.
+
+    Raises ServiceError (usage) where that is not possible.
+    """
     if folder.exists() and not folder.is_dir():
         raise ServiceError(f"{folder}: is not a folder; give another one with --output", ExitCode.USAGE)
     mark = folder / _MARK
@@ -151,7 +154,7 @@ def _prepare(folder: Path) -> _Places:
             f"{folder}: holds files that are not a demo's; give an empty or new folder with --output",
             ExitCode.USAGE,
         )
-    places = _Places(*(folder / name for name in ("scans", "clean", "ripening", "state", "log.txt")))
+    places = Places(*(folder / name for name in ("scans", "clean", "ripening", "state", "log.txt")))
     try:
         folder.mkdir(parents=True, exist_ok=True)
         mark.touch()
@@ -233,7 +236,7 @@ def _write_scan(roll: Roll, index: int, scans: Path) -> Path:
 
 
 def _scan(
-    made: Iterator[Path], p: RollParams, places: _Places, threads: int, progress: Progress
+    made: Iterator[Path], p: RollParams, places: Places, threads: int, progress: Progress
 ) -> tuple[float, dict[int, dict[int, Path]]]:
     """Have the frames appear in the watched folder one by one, and all glasses closed at the end.
 
@@ -269,7 +272,7 @@ def _drop(part: Path, index: int, daemon: _Daemon) -> float:
     return latency_s
 
 
-def _keep(kept: dict[int, dict[int, Path]], places: _Places) -> None:
+def _keep(kept: dict[int, dict[int, Path]], places: Places) -> None:
     """Copy those cleaned frames that more frames than before now tell of."""
     for index, revisions in kept.items():
         cleaned = places.clean / _name(index)
@@ -281,7 +284,7 @@ def _keep(kept: dict[int, dict[int, Path]], places: _Places) -> None:
             shutil.copyfile(cleaned, revisions[frames])
 
 
-def _receipt(index: int, places: _Places) -> dict[str, Any]:
+def _receipt(index: int, places: Places) -> dict[str, Any]:
     told: dict[str, Any] = json.loads((places.clean / "receipts" / f"{_name(index)}.json").read_text())
     return told
 
@@ -294,7 +297,7 @@ class _Daemon:
     """The daemon at work."""
 
     process: subprocess.Popen[bytes]
-    places: _Places
+    places: Places
 
     def until(self, reached: Callable[[FolderStatus], bool]) -> None:
         """Wait until it has come so far.
@@ -329,21 +332,26 @@ class _Daemon:
 
 
 @contextmanager
-def _watching(places: _Places, threads: int, *options: str) -> Iterator[_Daemon]:
+def _watching(places: Places, threads: int, *options: str) -> Iterator[_Daemon]:
     """Have the daemon watch the scans, as a user would, and end it in any case."""
     command = [sys.executable, "-m", "dustwatch.daemon", "watch", str(places.scans), str(places.clean)]
     own = ["--state", str(places.state), "--still", str(_STILL_S), "--threads", str(threads), *options]
-    # SIGTERM, too, must not end us before we have ended the daemon.
+    with places.log.open("ab") as log, beside_us([*command, *own], stdout=log, stderr=log) as process:
+        yield _Daemon(process, places)
+
+
+@contextmanager
+def beside_us(command: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[Any]]:
+    """Run a command, and end it in any case; `options` are those of `subprocess.Popen`."""
+    # SIGTERM, too, must not end us before we have ended it.
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        with places.log.open("ab") as log:
-            # In a group of its own, so that Ctrl-C ends us, and we end it.
-            process = subprocess.Popen([*command, *own], stdout=log, stderr=log, process_group=0)  # noqa: S603
-        try:
-            yield _Daemon(process, places)
-        finally:
-            process.terminate()
-            process.wait()
+        # In a group of its own, so that Ctrl-C ends us, and we end it.
+        with subprocess.Popen(command, process_group=0, **options) as process:  # noqa: S603
+            try:
+                yield process
+            finally:
+                process.terminate()
     finally:
         signal.signal(signal.SIGTERM, before)
 
@@ -351,7 +359,7 @@ def _watching(places: _Places, threads: int, *options: str) -> Iterator[_Daemon]
 # --- what came of it ----------------------------------------------------------------------------------------
 
 
-def _measure(roll: Roll, index: int, places: _Places, kept: dict[int, Path], shown: bool) -> _Result:
+def _measure(roll: Roll, index: int, places: Places, kept: dict[int, Path], shown: bool) -> _Result:
     """Compare a cleaned frame with the truth, which is made once more: a roll's would not fit in memory."""
     name = _name(index)
     truth = roll.frame(index)
@@ -387,14 +395,15 @@ def _table(results: Sequence[_Result]) -> Table:
     for glass in sorted({result.true_glass for result in results}):
         own = [result for result in results if result.true_glass == glass]
         found = ", ".join(sorted({(result.found_glass or "alone")[:8] for result in own}))
-        table.add_row(f"{own[0].index + 1} - {own[-1].index + 1}", found, *_cells(own))
+        table.add_row(f"{own[0].index + 1} - {own[-1].index + 1}", found, *cells([result.figures for result in own]))
     table.add_section()
-    table.add_row(f"all {len(results)}", "", *_cells(results), style="bold")
+    table.add_row(f"all {len(results)}", "", *cells([result.figures for result in results]), style="bold")
     return table
 
 
-def _cells(results: Sequence[_Result]) -> tuple[str, ...]:
-    mean = mean_figures([result.figures for result in results])
+def cells(found: Sequence[Figures]) -> tuple[str, ...]:
+    """The mean of some figures, as the columns of a table."""
+    mean = mean_figures(found)
     return (
         f"{mean.psnr_scan_db:.1f} dB",
         f"{mean.psnr_db:.1f} dB",
