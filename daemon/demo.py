@@ -352,6 +352,7 @@ def beside_us(command: Sequence[str], **options: Any) -> Iterator[subprocess.Pop
                 yield process
             finally:
                 process.terminate()
+                process.wait()  # after Ctrl-C the context itself does not
     finally:
         signal.signal(signal.SIGTERM, before)
 
