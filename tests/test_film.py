@@ -369,7 +369,9 @@ SCANS = st.lists(st.text("aé #:-~'", min_size=1).map(lambda name: Path("/scans"
 SECTIONS = st.builds(
     ScannerSection,
     resolution=st.none() | st.floats(1, 1e5),
-    options=st.dictionaries(st.text("ab-", min_size=1), st.booleans() | st.integers() | st.text("ab 1")),
+    options=st.dictionaries(st.text("ab-", min_size=1), st.booleans() | st.integers() | st.text("ab 1")).map(
+        lambda options: options | {"source": "Film"}
+    ),
     infrared=st.sampled_from([Infrared(), Infrared("source", "TPU Infrared"), Infrared("sample")]),
 )
 

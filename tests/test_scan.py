@@ -126,7 +126,10 @@ def test_enter_begins_the_next_load_and_the_end_of_the_input_is_the_end(desk: De
 @pytest.mark.parametrize(
     "section",
     [
-        {"infrared": {"style": "source", "value": "Transparency Unit Infrared"}},
+        {
+            "options": {"source": "Transparency Unit"},
+            "infrared": {"style": "source", "value": "Transparency Unit Infrared"},
+        },
         {
             "options": {"source": "Transparency Unit", "mode": "Color"},
             "infrared": {"style": "mode", "value": "Infrared"},

@@ -63,6 +63,7 @@ def test_a_section_without_infrared_scan_of_its_own_sets_nothing_for_it() -> Non
         ("optoins: {}", "did you mean 'options'?"),
         ("infrared: {style: source}", "style source needs value"),
         ("infrared: {style: sample, value: RGBI}", "style sample has no value"),
+        ("infrared: {style: mode, value: Infrared}", "say among options what it is for colour"),
         ("infrared: {style: fourth}", "scanner.infrared.style"),
         ("depth: 8\noptions: {depth: 8}", "depth is given twice"),
         ("geometry_dpi: 4000", "geometry_dpi is for geometry: pixels"),

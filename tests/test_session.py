@@ -312,7 +312,7 @@ def test_a_device_without_infrared_is_not_taken_to_have_it(tmp_path: Path) -> No
         (Infrared("source", "Infrared"), "source cannot be Infrared; possible: Flatbed"),
         (Infrared("mode", "Gray"), ""),
     ):
-        plan = Plan(ScannerSection(resolution=75, options=PATTERN, infrared=infrared), WINDOW)
+        plan = Plan(ScannerSection(resolution=75, options=PATTERN | {"source": "Flatbed"}, infrared=infrared), WINDOW)
         if said:
             assert said in str(fault_of(plan, tmp_path / "1.tif"))
         else:  # grey light will do for a fourth sample

@@ -62,6 +62,9 @@ class ScannerSection:
         for name in ("resolution", "depth"):
             if name in self.options and getattr(self, name) is not None:
                 raise ValueError(f"{name} is given twice: beside options and among them; keep one")
+        style = self.infrared.style
+        if style in ("source", "mode") and style not in self.options:
+            raise ValueError(f"infrared.style {style} sets {style!r} anew: say among options what it is for colour")
         if self.geometry == "mm" and self.geometry_dpi is not None:
             raise ValueError("geometry_dpi is for geometry: pixels; write that, or leave geometry_dpi away")
         if self.geometry == "pixels" and not (self.geometry_dpi or self.resolution):
