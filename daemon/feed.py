@@ -18,7 +18,7 @@ from itertools import repeat
 from threading import Event
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
-from .scanner.fault import Fault, ScannerError
+from .scanner.fault import Fault, ScannerError, scanner_error
 from .scanner.plan import Plan
 from .scanner.session import Session, devices
 
@@ -189,13 +189,11 @@ class Feed:
 
     def _scan_load(self, load: Load, ring: Callable[[], None]) -> None:
         """Scan every slot; where one has nothing in it, that is left out."""
-        for part in load.scans.glob("load-*-slot-*.tif.part"):  # a killed process leaves it
-            part.unlink()
         wanted = load.section, load.windows
         if wanted not in self._checked:
             self._insist(lambda session: session.check(*wanted))
             self._checked.append(wanted)
-        number = _next_number(load)
+        number = self._insist(lambda _: self._make_ready(load))
         slots = [(slot.name, slot.window) for slot in load.holder.slots] if load.holder else [(None, None)]
         for index, (name, window) in enumerate(slots, start=1):
             tags = {
@@ -215,6 +213,19 @@ class Feed:
                     raise
                 _log.warning("%s; %s is left out", error, self._doing)
             ring()
+
+    def _make_ready(self, load: Load) -> int:
+        """Tidy the folder of the scans, and give the number of the load.
+
+        Where the folder cannot be looked at, nobody knows which numbers are taken: that is waited for.
+        """
+        try:
+            for part in load.scans.glob("load-*-slot-*.tif.part"):  # a killed process leaves it
+                part.unlink()
+            return _next_number(load)
+        except OSError as error:
+            what = f"{error.filename} cannot be used: {error.strerror}"
+            raise scanner_error(self.device, Fault.DISK, what) from error
 
     def _scan(self, plan: Plan, file: Path, doing: Callable[[Progress], Doing]) -> None:
         def told(scan: Progress) -> None:
@@ -304,6 +315,11 @@ def by_hand(load: Load, keys: int, buttons: Sequence[str]) -> Begin:
 
 
 def _next_number(load: Load) -> int:
-    """A number that no load has had, also where its scans have been taken away since, or what became of them."""
-    files = [file for folder in (load.scans, load.output) if folder.is_dir() for file in folder.iterdir()]
+    """A number that no load has had, also where its scans have been taken away since, or what became of them.
+
+    Raises OSError where the scans are not there; the output may not be there yet.
+    """
+    files = list(load.scans.iterdir())
+    with suppress(FileNotFoundError):
+        files += load.output.iterdir()
     return 1 + max((int(match[1]) for file in files if (match := _NAME.fullmatch(file.name))), default=0)

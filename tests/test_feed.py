@@ -247,6 +247,7 @@ def test_no_number_is_given_twice_and_what_a_killed_process_left_goes(place: Pla
 
 def test_a_folder_that_is_missing_is_waited_for(place: Place) -> None:
     load = place.load
+    (load.scans / names(1)[0]).write_bytes(b"an earlier one")
     away = load.scans.rename(place.folder / "away")
     feed = place.feed(counted(load, 1))
     with feed.running(lambda: None):
@@ -258,7 +259,8 @@ def test_a_folder_that_is_missing_is_waited_for(place: Place) -> None:
         while not feed.ended:
             assert time.monotonic() < begun + 60, feed.summary()
             time.sleep(0.05)
-    assert place.names == names(1)
+    assert place.names == [names(1)[0], *names(2)[3:]]
+    assert (load.scans / names(1)[0]).read_bytes() == b"an earlier one"
 
 
 def memory_kb() -> int:

@@ -36,7 +36,7 @@ _REMEDIES = {
     Fault.BLANK: "is there film in the slot, does the lamp light, is the lid in its place?",
     Fault.CANCELLED: "scan again when you like",
     Fault.REFUSED: '"dustwatch devices --options" tells what is possible',
-    Fault.DISK: "free some space on the disk, or give another folder",
+    Fault.DISK: "free some space, mount the disk that is missing, or give another folder",
 }
 """Ends of messages: what to do."""
 
