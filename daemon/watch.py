@@ -103,7 +103,7 @@ class Watch:
         self._said: dict[Path, str] = {}
         self._in_work: tuple[PurePosixPath, Stamp] | None = None
         self._empty: set[Path] = set()
-        self._moving = False
+        self._all_in = False
         self._winding_up = False
 
     def __enter__(self) -> Watch:
@@ -168,7 +168,7 @@ class Watch:
             )
         except (OSError, sqlite3.Error) as error:
             self._astray, self._in_work = True, None
-            self._ready = []  # frames come in their order, and this one was taken out of it
+            self._ready, self._all_in = [], False  # frames come in their order, and this one was taken out of it
             self.look_again()
             self._rest_until = self._clock() + _REST_S
             self._say(self._state, f"cannot be used: {error}; make room, or mend it: waiting for that")
@@ -183,13 +183,16 @@ class Watch:
 
     def wind_up(self) -> None:
         """Close all glasses as soon as what is in the folder is taken in: no more will come."""
-        self._winding_up = True
+        self._winding_up, self._all_in = True, False
         self.look_again()
 
     @property
     def wound_up(self) -> bool:
-        """Whether nothing is left to be done after `wind_up`; to be asked when a turn has found nothing."""
-        return self._winding_up and not self._moving
+        """Whether nothing is left to be done after `wind_up`; to be asked when a turn has found nothing.
+
+        Not so while a folder or the state cannot be used: it is waited for, and who knows what is there?
+        """
+        return self._winding_up and self._all_in
 
     def due_in(self) -> float:
         """Seconds until there may be work, unless a hint comes."""
@@ -225,6 +228,7 @@ class Watch:
             elif self._said.pop(folder, None):
                 _log.info("%s: is back", folder)
         if any(faults.values()):
+            self._all_in = False
             self._look_at = self._clock() + self.settings.look_every_s
         return not any(faults.values())
 
@@ -258,6 +262,7 @@ class Watch:
         try:
             seen = look(self.settings.input)
         except OSError as error:
+            self._all_in = False
             self._say(self.settings.input, f"cannot be listed ({error.strerror}); waiting for it")
             return
         names = {sighting.arrival.relative for sighting in seen.sightings}
@@ -266,8 +271,8 @@ class Watch:
         new = [one for one in seen.sightings if not self._is_empty_glass(one) and not self._is_known(one)]
         still = self._stability.still(new, now)
         self._ready = still[:QUEUE]
-        self._moving = len(new) > len(still)
-        self._look_at = now + (self.settings.still_s if self._moving else self.settings.look_every_s)
+        self._all_in = not new
+        self._look_at = now + (self.settings.still_s if len(new) > len(still) else self.settings.look_every_s)
         if len(still) > QUEUE:
             self._look_at = now
         for path, fault in seen.refused:

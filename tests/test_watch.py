@@ -975,6 +975,20 @@ def test_an_output_folder_whose_disk_is_away_at_the_start_is_waited_for(place: P
     place.equals_clean()
 
 
+def test_it_is_not_wound_up_while_a_folder_is_away(place: Place, roll: Film) -> None:
+    drop(roll.files[:2], place.scans)
+    away = place.scans.rename(place.folder / "away")
+    with place.watched() as watch:
+        watch.wind_up()
+        place.let(watch, 60)
+        assert not watch.wound_up
+        away.rename(place.scans)
+        place.let(watch, 60)
+        assert watch.wound_up
+    assert [one["map_frames"] for one in place.receipts(roll.names[:2])] == [2, 2]
+    assert open_glasses(place.state) == []
+
+
 def test_what_cannot_be_written_again_is_tried_ever_more_rarely(place: Place, roll: Film) -> None:
     with place.watched() as watch:
         drop(roll.files[:1], place.scans)
