@@ -16,13 +16,15 @@ from .errors import ExitCode, ServiceError
 from .feed import Doing, Feed, Load, by_hand, counted, on_buttons
 from .film import load_profile
 from .scanner.holder import load_holder
-from .service import serve
+from .service import serve, state_name
 from .settings import SCANNED_STILL_S, FolderSettings, ScannerSettings, refuse_harm
-from .status import read_status
+from .status import read_journal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
+    from .scanner.section import ScannerSection
 
 
 def scan_roll(
@@ -44,7 +46,7 @@ def scan_roll(
     (interrupted) where somebody has ended it before.
     """
     folder = FolderSettings(roll.absolute() / "scans", roll.absolute() / "clean", profile, still_s=SCANNED_STILL_S)
-    load = _load(folder, holder)
+    load = _load(folder, holder, None)
     try:
         folder.input.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -59,7 +61,7 @@ def scan_roll(
         raise SystemExit(ExitCode.INTERRUPTED)
     if feed.error is not None:
         raise ServiceError(str(feed.error), ExitCode.SOME_FAILED if feed.scanned else ExitCode.USAGE) from feed.error
-    (status,) = (one for one in read_status(state) if one.input == str(folder.input))
+    status = read_journal(state / state_name(folder) / "journal.sqlite")
     click.echo(f"{feed.scanned} scanned into {folder.input}; in {folder.output} {_counted(status.frames) or 'nothing'}")
     if status.to_do or status.troubles:
         reasons = [str(trouble["reason"]) for trouble in status.troubles.values()]
@@ -75,12 +77,13 @@ def feed_of(scanner: ScannerSettings) -> Feed:
     loads = {}
     for button, asked in scanner.on_button.items():
         folder = scanner.folders[asked.profile or scanner.profile]
-        loads[button] = _load(folder, asked.holder or scanner.holder, scanner)
+        loads[button] = _load(folder, asked.holder or scanner.holder, scanner.section)
     return Feed(scanner.device, on_buttons(loads), stall_s=scanner.stall_s)
 
 
-def _load(folder: FolderSettings, holder: str | None, scanner: ScannerSettings | None = None) -> Load:
-    section = (scanner and scanner.section) or load_profile(folder.profile).scanner
+def _load(folder: FolderSettings, holder: str | None, section: ScannerSection | None) -> Load:
+    """`section`: None for what the profile says."""
+    section = section or load_profile(folder.profile).scanner
     return Load(folder.input, folder.output, folder.profile, section, load_holder(holder) if holder else None)
 
 

@@ -46,7 +46,7 @@ def read_status(state: Path) -> list[FolderStatus]:
     if not files:
         reason = f"{state}: no folder has been watched yet with this state folder; give the service's with --state"
         raise ServiceError(reason, ExitCode.USAGE)
-    return [_read(file) for file in files]
+    return [read_journal(file) for file in files]
 
 
 def as_text(folders: Sequence[FolderStatus]) -> str:
@@ -59,7 +59,8 @@ def as_json(folders: Sequence[FolderStatus]) -> str:
     return json.dumps({"schema": 1, "folders": [asdict(folder) for folder in folders]}, indent=2)
 
 
-def _read(file: Path) -> FolderStatus:
+def read_journal(file: Path) -> FolderStatus:
+    """How far the folder is whose journal that is. Raises ServiceError where it cannot be read."""
     try:
         with closing(Journal.reading(file)) as journal:
             _, to_do, _ = journal.counts()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import time
@@ -186,6 +187,9 @@ def test_ctrl_c_ends_it_and_the_next_run_goes_on(desk: Desk) -> None:
     assert process.returncode == 130, said
     assert "Traceback" not in said
     assert [file.name for file in (desk.roll / "scans").iterdir()] == ["load-001-slot-01.tif"]
+    # Another folder to which the same scans are cleaned is nobody's business here.
+    (known,) = (desk.folder / "state").iterdir()
+    shutil.copytree(known, desk.folder / "state" / "other")
     assert "1 unchanged" in desk.scan("--loads", "0").out
 
 
