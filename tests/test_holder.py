@@ -58,9 +58,15 @@ def test_slots_are_read_in_their_order(tmp_path: Path) -> None:
 
 def test_holders_of_the_user_are_found_by_name_and_hide_shipped_ones(own_folder: Path) -> None:
     (own_folder / "mine.yaml").write_text(TWO)
-    (own_folder / "35mm-strip.yaml").write_text(TWO)
+    (own_folder / "35mm-strip.yaml").write_text(TWO.replace("mine", "35mm-strip"))
     assert load_holder("mine").name == "mine"
     assert known_holders()["35mm-strip"] == own_folder / "35mm-strip.yaml"
+    assert len(load_holder("35mm-strip").slots) == 2
+
+
+def test_a_copy_that_has_kept_its_name_is_refused(own_folder: Path) -> None:
+    (own_folder / "copy.yaml").write_text(TWO)
+    assert "name: should be 'copy', as the file is called" in problems(own_folder / "copy.yaml")
 
 
 def test_an_unknown_name_is_answered_with_those_there_are() -> None:

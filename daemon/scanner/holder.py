@@ -66,10 +66,14 @@ def load_holder(name_or_path: str) -> Holder:
 
 def known_holders() -> dict[str, Path]:
     """Every name that can be asked for and its file, in order of names; the user's own hide shipped ones."""
-    own = user_config_path("dustwatch") / "holders"
-    folders = (SHIPPED, own) if os.access(own, os.R_OK | os.X_OK, effective_ids=True) else (SHIPPED,)
-    found = {file.stem: file for folder in folders for file in folder.glob("[!.]*.yaml")}
+    found = {file.stem: file for folder in _folders() for file in folder.glob("[!.]*.yaml")}
     return dict(sorted(found.items()))
+
+
+def _folders() -> tuple[Path, ...]:
+    """Where names are looked up; the last folder that has one wins. A service may have no way to the user's own."""
+    own = user_config_path("dustwatch") / "holders"
+    return (SHIPPED, own) if os.access(own, os.R_OK | os.X_OK, effective_ids=True) else (SHIPPED,)
 
 
 def _read(file: Path) -> Holder:
@@ -78,6 +82,12 @@ def _read(file: Path) -> Holder:
         written = _SCHEMA.read(file, problems)
     except OSError as error:
         raise ServiceError(f"{file}: cannot be read: {error.strerror}", ExitCode.USAGE) from error
+    if written is not None:
+        # Glasses are told apart by it: a copy that has kept its name would share those of another holder.
+        by_name = file.parent.resolve() in {folder.resolve() for folder in _folders()}
+        name = written.values.get("name")
+        if by_name and isinstance(name, str) and name != file.stem:
+            problems.append(written.problem(("name",), f"should be {file.stem!r}, as the file is called"))
     if written is not None and isinstance(slots := written.values.get("slots"), list):
         seen: set[object] = set()
         for number, slot in enumerate(slots):
