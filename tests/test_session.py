@@ -254,8 +254,10 @@ def test_a_window_in_the_wrong_unit_is_refused() -> None:
 
 @pytest.mark.usefixtures("test_backend")
 def test_only_buttons_that_are_there_are_asked_for() -> None:
-    with Session(DEVICE) as session, pytest.raises(ScannerError, match="no button scan; there are: bool-hard-select"):
-        session.pressed(["scan"])
+    for name in ("scan", "mode"):
+        told = f"no button {name}; there are: bool-hard-select"
+        with Session(DEVICE) as session, pytest.raises(ScannerError, match=told):
+            session.pressed([name])
 
 
 # --- faults -------------------------------------------------------------------------------------------------

@@ -168,7 +168,8 @@ class Scanner:
     def pressed(self, names: Iterable[str]) -> frozenset[str]:
         """Which of these buttons have been pressed since they were last read."""
         described = self._described()
-        unknown = [name for name in names if name not in described]
+        # Not every backend says of a button that it is one; what programs can set is none.
+        unknown = [name for name in names if name not in described or described[name][1].settable]
         if unknown:
             buttons = ", ".join(name for name, (_, option) in described.items() if option.button) or "none"
             self._refuse([f"there is no button {', '.join(unknown)}; there are: {buttons}"])
