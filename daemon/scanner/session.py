@@ -108,7 +108,7 @@ class Session:
         """Light the lamp and let it warm up, before the first scan."""
         if not self._lit:
             if section.lamp is not None:
-                self._worker.ask("light", section.lamp)
+                self._worker.ask("light", section)
             if self._stopped.wait(section.warm_up_s):
                 raise scanner_error(self.device, Fault.CANCELLED, "the scan was cancelled")
             self._lit = True

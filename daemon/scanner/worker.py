@@ -88,9 +88,9 @@ class _Worker:
         """See `Session.pressed`."""
         return self._scanner.pressed(names)
 
-    def light(self, name: str) -> None:
-        """Light the lamp."""
-        self._scanner.set({name: True})
+    def light(self, section: ScannerSection) -> None:
+        """Light the section's lamp, which may be there only with the source that it belongs to."""
+        self._scanner.set(section.settings | {str(section.lamp): True})
 
     def scan(self, plan: Plan, file: Path) -> Scanned:
         """See `Session.scan`."""
