@@ -104,10 +104,11 @@ class _Passes:
         self._height: int | None = None
         passes = (1 if first.last else 3) + (style in ("source", "mode", "scan"))
         self._of_rows = None if first.height is None else first.height * passes
-        self._require_room((self._of_rows or 0) * first.row_bytes)
         dtype = np.dtype(np.uint8 if first.depth == 8 else np.uint16)
+        samples = self._colours + (style != "none")
+        self._require_room((first.height or 0) * first.width * samples * dtype.itemsize)
         self._brightness = Brightness(self._colours, dtype)
-        self._tiff = StreamedTiff(file, first.width, self._colours + (style != "none"), dtype)
+        self._tiff = StreamedTiff(file, first.width, samples, dtype)
         self._begun = monotonic()
         self._told = 0.0
         self._rows = self._bytes = 0
