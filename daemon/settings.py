@@ -84,6 +84,10 @@ class ScannerSettings:
     stall_s: Annotated[float, Interval(ge=1, le=3600)] = 30.0
     close_after_min: Annotated[float, Interval(ge=0.01, le=10080)] = 30.0
 
+    def __post_init__(self) -> None:
+        if len({folder.input for folder in self.folders.values()}) < len(self.folders):
+            raise ValueError("two profiles of its buttons are called alike, and so are their folders; rename one")
+
     @property
     def folders(self) -> dict[str, FolderSettings]:
         """The folders to watch, by profile: where buttons name several, each has one of its name in the others."""

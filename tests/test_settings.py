@@ -161,6 +161,13 @@ def test_a_scanner_is_a_folder_to_watch(write: Write, tmp_path: Path) -> None:
     assert folder.still_s < 1
 
 
+def test_profiles_that_would_share_a_folder_are_refused(write: Write, tmp_path: Path) -> None:
+    mine = tmp_path / "generic-slide.yaml"
+    mine.write_text("name: generic-slide\n")
+    (problem,) = problems(write(scanners(f"scan: {{profile: generic-slide}}, email: {{profile: {mine.name}}}")))
+    assert "scanners.0: two profiles of its buttons are called alike" in problem
+
+
 def test_buttons_with_profiles_of_their_own_have_folders_of_their_own(write: Write, tmp_path: Path) -> None:
     (scanner,) = load_settings(write(scanners("scan:, email: {profile: generic-slide}"))).scanners
     assert {name: folder.input for name, folder in scanner.folders.items()} == {
