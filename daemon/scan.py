@@ -56,7 +56,8 @@ def scan_roll(
     begin = by_hand(load, sys.stdin.fileno(), buttons) if loads is None else counted(load, loads)
     with _Display(loads) as display:
         feed = Feed(device, begin, stall_s=stall_s, progress=display.scanning)
-        done = serve([folder], state, threads, patient=False, feeds=[feed], until_fed=True, show=display.cleaning)
+        feeds = [] if loads == 0 else [feed]
+        done = serve([folder], state, threads, patient=False, feeds=feeds, until_fed=True, show=display.cleaning)
     if not done:
         raise SystemExit(ExitCode.INTERRUPTED)
     if feed.error is not None:
