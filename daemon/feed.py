@@ -176,7 +176,7 @@ class Feed:
 
     def _run(self, ring: Callable[[], None]) -> None:
         with suppress(ScannerError):  # who makes it is told in the scans, if that can be found out
-            listed = devices(min(self._stall_s, _LISTED_WITHIN_S))
+            listed = devices(min(self._stall_s, _LISTED_WITHIN_S), self._stopped)
             self._device = next((one for one in listed if one.name == self.device), None)
         try:
             for load in self._begin(self):

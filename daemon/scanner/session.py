@@ -35,9 +35,12 @@ _GRACE_S = 5.0
 """What a worker gets to leave the scanner in good order."""
 
 
-def devices(stall_s: float = 60.0) -> tuple[Device, ...]:
-    """List the scanners that SANE finds. Raises ScannerError, and ServiceError where SANE is not installed."""
-    with _Worker("SANE", stall_s, Event()) as worker:
+def devices(stall_s: float = 60.0, stopped: Event | None = None) -> tuple[Device, ...]:
+    """List the scanners that SANE finds, unless that is `stopped`.
+
+    Raises ScannerError, and ServiceError where SANE is not installed.
+    """
+    with _Worker("SANE", stall_s, stopped or Event()) as worker:
         listed: tuple[Device, ...] = worker.ask("devices")
         return listed
 
