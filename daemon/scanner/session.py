@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from multiprocessing import Pipe
 from multiprocessing.connection import wait
@@ -92,7 +93,8 @@ class Session:
     def scan(self, plan: Plan, file: Path, progress: Callable[[Progress], None]) -> Scanned:
         """Scan into a TIFF, which is whole and on the disk when this returns; until then it is `file`.part.
 
-        An earlier `file` is replaced. No half scan is left, whatever happens, unless this process is killed.
+        An earlier `file` is replaced. No half scan is left, whatever happens, unless this process is killed or
+        the disk goes away.
         """
         part = file.with_name(f"{file.name}.part")
         try:
@@ -100,7 +102,8 @@ class Session:
             scanned: Scanned = self._worker.ask("scan", plan, part, progress=progress, start_s=plan.section.start_s)
             self._publish(part, file)
         finally:
-            part.unlink(missing_ok=True)
+            with suppress(OSError):  # where the disk has gone, what went wrong is to be told
+                part.unlink()
         return replace(scanned, file=file)
 
     def stop(self) -> None:
