@@ -295,12 +295,15 @@ def on_buttons(loads: Mapping[str, Load]) -> Begin:
 def by_hand(load: Load, keys: int, buttons: Sequence[str]) -> Begin:
     """A load at once, then one whenever Enter comes from the file descriptor `keys`, or a button is pressed.
 
-    A line with a q in it ends the feed, and so does the end of the input.
+    Enter counts from when the film can be changed: one that was typed while it was scanned would have the same film
+    scanned again. A line with a q in it ends the feed, and so does the end of the input.
     """
 
     def begin(feed: Feed) -> Iterator[Load]:
         while True:
             yield load
+            if os.isatty(keys) and b"q" in _typed(keys).lower():
+                return
             or_button = f" or the scanner's button {' or '.join(buttons)}" if buttons else ""
             _log.info("%s: put the next film in and press Enter%s; q and Enter to end", feed.device, or_button)
             while not (buttons and feed.pressed(buttons)):
@@ -312,6 +315,11 @@ def by_hand(load: Load, keys: int, buttons: Sequence[str]) -> Begin:
                     break
 
     return begin
+
+
+def _typed(keys: int) -> bytes:
+    """What has been typed at a terminal so far."""
+    return os.read(keys, 4096) if select.select([keys], [], [], 0)[0] else b""
 
 
 def _next_number(load: Load) -> int:

@@ -28,9 +28,11 @@ def _cache_folder() -> Path:
     here, code = Path(__file__).parent, hashlib.sha256()
     for file in sorted(here.glob("*.py")):
         code.update(file.read_bytes())
-    beside, users = here / "__pycache__", Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    folder = _settings.CACHE_DIR or (beside if os.access(here, os.W_OK) else users / "dustwatch")
-    return Path(folder, f"kernels-{code.hexdigest()[:16]}")
+    beside = here / "__pycache__"
+    # Not every user has a home; Path.expanduser would raise.
+    users = Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "dustwatch")  # noqa: PTH111
+    own = users if users.is_absolute() and not os.access(here, os.W_OK) else beside
+    return Path(_settings.CACHE_DIR or own, f"kernels-{code.hexdigest()[:16]}")
 
 
 _CACHE = str(_cache_folder())

@@ -173,7 +173,7 @@ class Scanner:
         if unknown:
             buttons = ", ".join(name for name, (_, option) in described.items() if option.button) or "none"
             self._refuse([f"there is no button {', '.join(unknown)}; there are: {buttons}"])
-        return frozenset(name for name in names if self._get(described[name][0]))
+        return frozenset(name for name in names if described[name][1].active and self._get(described[name][0]))
 
     def set(self, settings: Mapping[str, Value]) -> None:
         """Set options; refuses with all that is wrong."""
