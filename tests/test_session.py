@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -506,6 +507,23 @@ def virtual(film_scanner: VirtualScanner, monkeypatch: pytest.MonkeyPatch) -> Vi
     """The same, where libsane looks for it."""
     monkeypatch.setenv("SANE_CONFIG_DIR", str(film_scanner.config))
     return film_scanner
+
+
+@needs_scanimage
+@pytest.mark.parametrize("depth", [8, 16])
+@pytest.mark.parametrize(
+    ("window", "dpi"), [(FILM, 300), (Window(31.4, 27.18, 9, 6.5), 1200), (Window(150, 200, 40, 10), 200)]
+)
+def test_film_is_what_scanimage_gets_bit_for_bit(
+    tmp_path: Path, virtual: VirtualScanner, window: Window, dpi: int, depth: Literal[8, 16]
+) -> None:
+    plan = Plan(dataclasses.replace(film(), resolution=dpi, depth=depth), window)
+    with Session(virtual.device) as session:
+        scanned = session.scan(plan, tmp_path / "scan.tif", silent)
+    ours = tifffile.imread(scanned.file)
+    assert ours.dtype == (np.uint8 if depth == 8 else np.uint16)
+    theirs = virtual.scan(*corners(window), f"--resolution={dpi}", f"--depth={depth}")
+    np.testing.assert_array_equal(ours, theirs)
 
 
 @needs_scanimage
