@@ -271,7 +271,9 @@ def watch_command(
     metavar="N",
     help="So many, one upon the other. Without, Enter says when the next one lies there.",
 )
-@click.option("--button", "buttons", multiple=True, metavar="NAME", help="So does this button of the scanner.")
+@click.option(
+    "--button", "buttons", multiple=True, metavar="NAME", help="So does this button of the scanner, without --loads."
+)
 @click.option(
     "--stall",
     "stall_s",
@@ -304,6 +306,8 @@ def scan_command(
     from .scan import scan_roll
     from .settings import state_folder
 
+    if buttons and loads is not None:
+        raise click.UsageError("--button says when the next load lies there, --loads that nobody does: leave one away")
     scan_roll(
         roll,
         device,

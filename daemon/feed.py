@@ -300,6 +300,8 @@ def by_hand(load: Load, keys: int, buttons: Sequence[str]) -> Begin:
     """
 
     def begin(feed: Feed) -> Iterator[Load]:
+        if buttons:
+            feed.pressed(buttons)  # are they there? What was pressed before does not count
         while True:
             yield load
             if os.isatty(keys) and b"q" in _typed(keys).lower():

@@ -10,6 +10,7 @@ import click
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Column
 
 from . import log
 from .errors import ExitCode, ServiceError
@@ -100,11 +101,13 @@ class _Display:
         self._first: int | None = None
         console = Console(stderr=True)
         self._bars = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=30),
+            # However long the paths are, bar and time are seen.
+            TextColumn("{task.description}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")),
+            BarColumn(bar_width=20),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             console=console,
+            expand=True,
             disable=not console.is_terminal,
         )
         self._task = self._bars.add_task("Scanning", total=None)

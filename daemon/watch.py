@@ -272,7 +272,8 @@ class Watch:
         still = self._stability.still(new, now)
         self._ready = still[:QUEUE]
         self._all_in = not new
-        self._look_at = now + (self.settings.still_s if len(new) > len(still) else self.settings.look_every_s)
+        soon = len(new) > len(still) or self._winding_up
+        self._look_at = now + (self.settings.still_s if soon else self.settings.look_every_s)
         if len(still) > QUEUE:
             self._look_at = now
         for path, fault in seen.refused:

@@ -512,7 +512,7 @@ def virtual(film_scanner: VirtualScanner, monkeypatch: pytest.MonkeyPatch) -> Vi
 @needs_scanimage
 @pytest.mark.parametrize("depth", [8, 16])
 @pytest.mark.parametrize(
-    ("window", "dpi"), [(FILM, 300), (Window(31.4, 27.18, 9, 6.5), 1200), (Window(150, 200, 40, 10), 200)]
+    ("window", "dpi"), [(FILM, 300), (Window(12.3, 20.7, 9, 6.5), 1200), (Window(150, 200, 40, 10), 200)]
 )
 def test_film_is_what_scanimage_gets_bit_for_bit(
     tmp_path: Path, virtual: VirtualScanner, window: Window, dpi: int, depth: Literal[8, 16]

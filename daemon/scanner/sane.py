@@ -53,6 +53,8 @@ _UNITS = ("", "px", "bit", "mm", "dpi", "%", "µs")
 _INT, _FIXED, _BUTTON, _GROUP = 1, 2, 4, 5
 _SOFT_SELECT, _HARD_SELECT, _SOFT_DETECT, _INACTIVE = 1, 2, 4, 32
 _WORD_BYTES = 4
+_ONE = 1 << 16
+"""The number 1 in SANE's fixed point."""
 
 _WINDOW_SLACK_MM = 0.5
 """By so much a device may move the edge of a window to where it can stop."""
@@ -322,8 +324,12 @@ class Scanner:
         if option.kind == "push button":
             self._press(number, option)
             return
-        # python-sane takes nothing but floats for numbers, and nothing but integers for switches.
-        sent = float(value) if option.kind == "number" else value if isinstance(value, str) else int(value)
+        # python-sane takes nothing but floats for numbers, whose last bit it cuts off, and nothing but integers for
+        # switches.
+        if isinstance(value, str):
+            sent: Value = value
+        else:
+            sent = round(value * _ONE) / _ONE if option.kind == "number" else int(value)
         try:
             self._dev.set_option(number, sent)
         except _sane.error as error:
