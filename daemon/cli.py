@@ -98,6 +98,7 @@ _EMPTY_GLASS = click.option(
     type=click.Path(path_type=Path),
     help="Scan of the glass without film; see calibrate.",
 )
+_STATE = click.option("--state", metavar="DIR", type=click.Path(path_type=Path), help="Where it keeps what it knows.")
 _THREADS = click.option("--threads", type=click.IntRange(1), metavar="N", help="Default: as many as there are cores.")
 
 
@@ -207,7 +208,7 @@ def calibrate_command(scans: tuple[Path, ...], profile_name: str, threads: int |
 @click.argument("output", metavar="OUT", type=click.Path(path_type=Path))
 @_PROFILE
 @_EMPTY_GLASS
-@click.option("--state", metavar="DIR", type=click.Path(path_type=Path), help="Where it keeps what it knows.")
+@_STATE
 @_THREADS
 @click.option(
     "--still",
@@ -283,7 +284,7 @@ def watch_command(
     metavar="SECONDS",
     help="A scanner that says nothing for so long hangs.",
 )
-@click.option("--state", metavar="DIR", type=click.Path(path_type=Path), help="Where it keeps what it knows.")
+@_STATE
 @_THREADS
 def scan_command(
     roll: Path,

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..processing.landmarks import Landmarks, recognise
+from .disk import PART
 from .errors import ExitCode, ServiceError
 from .glass import Run
 from .groups import Candidate, Member, all_placed
-from .map_folder import PART, make_map, open_map
+from .map_folder import make_map, open_map
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -13,29 +12,13 @@ import numpy as np
 from ..processing.cells import Patch
 from ..processing.drift import Drift, Wobble
 from ..processing.glass_map import GlassMap
+from .disk import part_of, sync
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-PART = ".part"
-"""How the name of what is not whole yet ends."""
-
 _ABOUT = "about.json"
-
-
-def part_of(place: Path) -> Path:
-    """Where that is made which shall get this place."""
-    return place.with_name(place.name + PART)
-
-
-def sync(file: Path) -> None:
-    """Have a file, or the names in a folder, on the disk. Raises OSError."""
-    handle = os.open(file, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def make_map(place: Path, learn: Callable[[Path], GlassMap]) -> GlassMap:

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from .disk import sync
 from .errors import ExitCode, FrameError, Remedy, ServiceError
 from .frame import Receipt
 
@@ -156,8 +157,8 @@ class Output:
             masked = draft.mask.exists()
             for part in (draft.picture, pending, draft.mask) if masked else (draft.picture, pending):
                 _match_mode(part, arrival.path)
-                _sync(part)
-            _sync(pending.parent)
+                sync(part)
+            sync(pending.parent)
             # Late, since writing takes its time, and somebody may have edited the picture meanwhile.
             state = self.state(arrival)
             if state in ("edited", "foreign") and not self.force:
@@ -169,9 +170,9 @@ class Output:
             else:
                 self.mask_path(arrival).unlink(missing_ok=True)
             draft.picture.replace(picture)
-            _sync(picture.parent)
+            sync(picture.parent)
             pending.replace(receipt_file)
-            _sync(pending.parent)
+            sync(pending.parent)
         except OSError as error:
             raise _frame_error(error, arrival, picture) from error
         finally:
@@ -303,17 +304,6 @@ def _match_mode(path: Path, original: Path) -> None:
     # Memory cards have no permissions; the picture is worth having all the same.
     with suppress(PermissionError):
         path.chmod(original.stat().st_mode & 0o777 | stat.S_IRUSR)  # to tell later whether it is ours
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    except OSError as error:
-        if error.errno != errno.EINVAL:  # some network disks cannot do it for folders
-            raise
-    finally:
-        os.close(handle)
 
 
 def _read(file: Path) -> Receipt | None:

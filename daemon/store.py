@@ -16,7 +16,8 @@ from ..processing.fingerprint import Fingerprint
 from ..processing.observe import Observation
 from ..processing.planes import PlaneFile
 from ..processing.relief import Relief
-from .map_folder import PART, make_map, open_map, part_of, sync
+from .disk import PART, part_of, sync
+from .map_folder import make_map, open_map
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Set

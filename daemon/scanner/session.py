@@ -17,6 +17,7 @@ from threading import Event
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
+from ..disk import part_of, sync
 from .fault import Fault, scanner_error
 from .plan import Progress, Starting
 
@@ -96,7 +97,7 @@ class Session:
         An earlier `file` is replaced. No half scan is left, whatever happens, unless this process is killed or
         the disk goes away.
         """
-        part = file.with_name(f"{file.name}.part")
+        part = part_of(file)
         try:
             self._light(plan.section)
             scanned: Scanned = self._worker.ask("scan", plan, part, progress=progress, start_s=plan.section.start_s)
@@ -121,9 +122,9 @@ class Session:
 
     def _publish(self, part: Path, file: Path) -> None:
         try:
-            _sync(part)
+            sync(part)
             part.replace(file)
-            _sync(file.parent)
+            sync(file.parent)
         except OSError as error:
             raise scanner_error(self.device, Fault.DISK, f"{file} cannot be written: {error.strerror}") from error
 
@@ -218,11 +219,3 @@ class _Worker:
                 process.kill()
                 raise scanner_error(self._name, Fault.STALLED, f"it has said nothing for {limit:g} s")
         raise scanner_error(self._name, Fault.CANCELLED, "the scan was cancelled")
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
