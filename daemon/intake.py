@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from ..processing.image import DamagedImage, ImageError, in_order, untold
+from ..processing.image import DamagedImage, ImageError, untold
 from ..processing.learn import MOST_FRAMES
 from ..processing.observe import observe
+from ..processing.pool import in_order
 from ..processing.raster import probe
 from .errors import FrameError, Remedy
 from .frame import Arrival, Frame, Outcome, Stamp

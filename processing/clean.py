@@ -7,6 +7,7 @@ the dirt: of the map only dirty cells are read, resampled where they lie in the 
 from __future__ import annotations
 
 from collections import deque
+from contextlib import closing
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,16 +22,17 @@ from .divide import mend
 from .drift import STEADY
 from .fill import Holes
 from .glass_map import DENSITY_STEP_D, GlassMap
-from .image import Band, ImageInfo, in_order, untold
+from .image import Band, ImageInfo, untold
 from .kernel import kernel
 from .placement import turned_back_points, turned_box
+from .pool import ahead, in_order
 from .raster import open_rows, rewrite, write_mask
 from .register import BEFORE_PX, LANCZOS, MARGIN_PX
 from .strips import Span, Tile, bands, spans
 from .texture import SQUARE_PX, Moduli, reach_px
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from .arrays import Scan
@@ -123,11 +125,13 @@ class _Found:
 class _Job:
     """A tile to repair: what `rows` show there, which are the tile's with their halo, `dirty` all dirt in them.
 
-    The film is as busy as `texture` tells, whose first row is row `top` of the frame.
+    It is put into `band`, which are the rows without the halo. The film is as busy as `texture` tells, whose first row
+    is row `top` of the frame.
     """
 
     tile: Tile
     rows: Scan
+    band: Scan
     dirty: Dirty
     texture: Texture
     top: int
@@ -135,11 +139,10 @@ class _Job:
 
 @dataclass(frozen=True, slots=True)
 class _Repaired:
-    """What becomes of a tile: the `values`, (pixels, colours), where dirt has been, which was `filled` in places."""
+    """What becomes of a tile: it is in the `band`, where dirt has been `changed`, and was `filled` in places."""
 
-    job: _Job
+    band: Scan
     changed: Dirty
-    values: npt.NDArray[np.integer]
     filled: npt.NDArray[np.bool_]
 
 
@@ -173,13 +176,13 @@ def clean(
     def work(job: _Job) -> _Repaired:
         return _repair_tile(job, info, tone, params)
 
-    def repaired(write: Callable[[npt.NDArray[np.uint8]], None]) -> Iterator[Band]:
+    def repaired(write: Callable[[npt.NDArray[np.uint8]], None]) -> Generator[Band, None, None]:
         with open_rows(info, threads) as rows:
             found = _with_surroundings(plan, in_order(threads, _BAND_BYTES, find, plan), residual)
             jobs = _jobs(rows, parts, zip(plan, found, strict=True), residual)
-            done = in_order(threads, tile_bytes, work, jobs, flight_bytes=2 * tile_bytes * len(parts))
+            done = in_order(threads, tile_bytes, work, jobs, flight_bytes=tile_bytes * max(len(parts), 4))
             for span in plan:
-                band, changed, filled = _put_in([next(done) for _ in parts])
+                band, changed, filled = _joined([next(done) for _ in parts])
                 defects.add(changed.pixels, changed.density, filled)
                 places = changed.pixels[0] - span.start
                 mask = np.zeros(band.shape[:2], np.uint8)
@@ -188,8 +191,11 @@ def clean(
                 told(span.stop / info.height)
                 yield Band(span.start, band, np.bincount(places, minlength=len(band)) > 0)
 
-    with write_mask(mask_destination, info.height, info.width) as write:
-        rewrite(info, destination, repaired(write), threads)
+    with (
+        write_mask(mask_destination, info.height, info.width) as write,
+        closing(ahead(threads, repaired(write))) as written,
+    ):
+        rewrite(info, destination, written, threads)
     return CleanReport(defects.finish())
 
 
@@ -322,10 +328,11 @@ def _jobs(
     """The tiles of each band of a frame, from left to right."""
     for span, around in found:
         picture = rows.read(span.low, span.high)
+        band = np.empty_like(picture[span.inner])
         near = (around.dirty.pixels[0] >= span.low) & (around.dirty.pixels[0] < span.high)
         dirty, texture = around.dirty.where(near), around.moduli.texture(residual)
         for columns in parts:
-            yield _Job(Tile(span, columns), picture, dirty, texture, around.span.low)
+            yield _Job(Tile(span, columns), picture, band, dirty, texture, around.span.low)
 
 
 def _repair_tile(job: _Job, info: ImageInfo, tone: Tone, params: RepairParams) -> _Repaired:
@@ -348,21 +355,18 @@ def _repair_tile(job: _Job, info: ImageInfo, tone: Tone, params: RepairParams) -
         tone,
         params.scanner_noise,
     )
-    filled = mended.share[mended.changed] > FILLED_SHARE
-    return _Repaired(job, own.where(mended.changed), mended.values[mended.changed], filled)
+    changed = own.where(mended.changed)
+    across = slice(columns.start, columns.stop)
+    job.band[:, across] = job.rows[rows.inner, across]
+    job.band[changed.pixels[0] - rows.start, changed.pixels[1], : info.colours] = mended.values[mended.changed]
+    return _Repaired(job.band, changed, mended.share[mended.changed] > FILLED_SHARE)
 
 
-def _put_in(tiles: list[_Repaired]) -> tuple[Scan, Dirty, npt.NDArray[np.bool_]]:
+def _joined(tiles: list[_Repaired]) -> tuple[Scan, Dirty, npt.NDArray[np.bool_]]:
     """The rows of a band as its tiles have left them, what was changed in them row after row, and what was filled."""
-    job, colours = tiles[0].job, tiles[0].values.shape[1]
-    span = job.tile.rows
-    band = job.rows[span.inner].copy()  # its halo takes more memory than itself
-    for tile in tiles:
-        row, column = tile.changed.pixels
-        band[row - span.start, column, :colours] = tile.values
     changed, filled = Dirty.joined([tile.changed for tile in tiles]), np.hstack([tile.filled for tile in tiles])
     order = np.argsort(changed.pixels[0], kind="stable")
-    return band, changed.where(order), filled[order]
+    return tiles[0].band, changed.where(order), filled[order]
 
 
 def _within(tile: Tile, dirty: Dirty) -> npt.NDArray[np.bool_]:

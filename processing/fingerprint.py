@@ -18,9 +18,9 @@ from scipy import ndimage
 from scipy.special import betainc, gammainc
 
 from .cells import CELL_PX, Cells, Patch, films_on, fixed_cells
-from .image import in_order
 from .kernel import kernel
 from .placement import first_pixel, turned, turned_points, upright_size
+from .pool import in_order
 from .relief import HALO_STEPS, Heard, Relief, expected, loudest, raised, step_of, vertex
 from .residual import BLOCK_PX, ResidualParams, decode, texture
 from .smooth import smooth

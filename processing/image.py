@@ -7,27 +7,20 @@ memory depends on the height of a band and never on the height of the picture.
 from __future__ import annotations
 
 from collections import deque
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeVar
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from .arrays import Scan
 
-IN_FLIGHT_BYTES = 64 << 20
-"""What a thread pool may hold; of pieces larger than this it works on one at a time."""
-
 PIECE_BYTES = 4 << 20
 """Decoded bytes of one piece where the format leaves the size to us."""
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 class ImageError(Exception):
@@ -170,32 +163,3 @@ def even_heights(height: int, rows: int) -> Iterator[int]:
     """`rows`, `rows`, ... and what is left: the heights that cut `height` rows into equal pieces."""
     for start in range(0, height, rows):
         yield min(rows, height - start)
-
-
-def in_order(
-    threads: int,
-    item_bytes: int,
-    function: Callable[[Item], Result],
-    items: Iterable[Item],
-    flight_bytes: int = IN_FLIGHT_BYTES,
-) -> Generator[Result, None, None]:
-    """``map(function, items)`` on `threads` threads, results in order, items taken only as they are needed.
-
-    `item_bytes` is what one item takes in memory while it is worked on; with
-    `flight_bytes` it bounds how many are at once.
-    """
-    if threads == 1:
-        yield from map(function, items)
-        return
-    most = max(1, min(threads + 1, flight_bytes // item_bytes))
-    pending: deque[Future[Result]] = deque()
-    pool = ThreadPoolExecutor(threads)
-    try:
-        for item in items:
-            pending.append(pool.submit(function, item))
-            if len(pending) >= most:
-                yield pending.popleft().result()
-        while pending:
-            yield pending.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)

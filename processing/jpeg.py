@@ -21,16 +21,8 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from .image import (
-    PIECE_BYTES,
-    Band,
-    DamagedImage,
-    ImageInfo,
-    UnsupportedImage,
-    even_heights,
-    in_order,
-    regroup,
-)
+from .image import PIECE_BYTES, Band, DamagedImage, ImageInfo, UnsupportedImage, even_heights, regroup
+from .pool import in_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

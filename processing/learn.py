@@ -20,10 +20,10 @@ from .drift import STEADY
 from .estimate import Dirt, SecondLook, estimate
 from .evidence import EvidenceParams, gather, hear, runs, suspects
 from .fill import Holes
-from .glass_map import GlassMap, MapDraft, in_steps
-from .image import in_order
+from .glass_map import GlassMap, MapDraft, MapWindow, in_steps
 from .particles import LifeParams
 from .placement import turned_window
+from .pool import in_order
 from .register import BEFORE_PX, MARGIN_PX, Laid, split
 from .residual import UNKNOWN, ResidualParams
 from .strips import Span, Tile, tiles
@@ -49,6 +49,9 @@ _TILE_PX = 256, 1024
 _STACK_BYTES, _FLIGHT_BYTES = 112 << 20, 256 << 20
 _PIXEL_BYTES, _PIXEL_FRAME_BYTES = 32, 10
 """What a pixel of a tile takes in memory while it is looked at, and what it takes more for each frame."""
+
+_MAP_PIXEL_BYTES = 8
+"""What it takes when it has been looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,15 +100,17 @@ def learn(
     plan = glass_tiles(height, width, params.residual, len(witnesses))
     step = steps(len(plan))
 
-    def work(tile: Tile) -> tuple[Tile, Dirt | None]:
-        return tile, _learn_tile(witnesses, patch, fixed, params, tile)
+    def work(tile: Tile) -> tuple[Tile, MapWindow | None]:
+        dirt, inner = _learn_tile(witnesses, patch, fixed, params, tile), tile.inner
+        if dirt is None:
+            return tile, None
+        return tile, in_steps(dirt.density[inner], dirt.doubt[inner], dirt.lives[inner])
 
     with MapDraft(folder / "map", patch) as draft:
-        for tile, dirt in in_order(threads, tile_bytes(plan, len(witnesses)), work, plan, flight_bytes=_FLIGHT_BYTES):
+        item_bytes, found_bytes = tile_bytes(plan, len(witnesses)), _MAP_PIXEL_BYTES * math.prod(plan[0].shape)
+        for tile, found in in_order(threads, item_bytes, work, plan, _FLIGHT_BYTES, found_bytes):
             step()
-            if dirt is not None:
-                inner = tile.inner
-                found = in_steps(dirt.density[inner], dirt.doubt[inner], dirt.lives[inner])
+            if found is not None:
                 draft.add(tile.rows.start, tile.columns.start, found)
         return draft.finish()
 

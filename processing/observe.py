@@ -10,8 +10,9 @@ import numpy as np
 
 from .cells import CELL_PX
 from .fingerprint import Fingerprint, fingerprint
-from .image import ImageInfo, in_order, untold
+from .image import ImageInfo, untold
 from .planes import PlaneFile
+from .pool import in_order
 from .raster import open_rows
 from .residual import BLOCK_PX, Codes, Knowledge, ResidualParams, background, block_means, encode, mean_density
 from .strips import Span, bands

@@ -20,7 +20,8 @@ import numpy as np
 import numpy.typing as npt
 from isal import isal_zlib
 
-from .image import Band, DamagedImage, ImageInfo, UnsupportedImage, even_heights, in_order, regroup
+from .image import Band, DamagedImage, ImageInfo, UnsupportedImage, even_heights, regroup
+from .pool import in_order
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable

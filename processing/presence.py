@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .glass_map import DENSITY_STEP_D, GlassMap, MapDraft, MapWindow
-from .image import in_order
 from .learn import MOST_FRAMES, Witness, glass_tiles, lay, look_again, tile_bytes
 from .particles import LifeParams, odds
+from .pool import in_order
 from .texture import Moduli
 
 if TYPE_CHECKING:

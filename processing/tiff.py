@@ -29,7 +29,8 @@ from typing import IO, TYPE_CHECKING, TypeAlias
 import numpy as np
 from isal import isal_zlib
 
-from .image import Band, DamagedImage, ImageInfo, UnsupportedImage, in_order, regroup
+from .image import Band, DamagedImage, ImageInfo, UnsupportedImage, regroup
+from .pool import in_order
 from .tiff_directory import INTEGERS, TYPE_BYTES, open_unbuffered
 from .tiff_layout import NONE, read_layout
 from .tiff_segment import DEFLATE_LEVEL, chunks, decode, decode_rows, encode, stored_bytes, thin_heights

@@ -1,0 +1,106 @@
+"""Work on several threads: nothing is lost, nothing overtakes, and nothing piles up."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dustwatch.processing.pool import ahead, in_order
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+threads = st.integers(1, 5)
+
+
+@given(
+    threads=threads,
+    items=st.lists(st.integers()),
+    item_bytes=st.integers(1, 10),
+    flight_bytes=st.integers(1, 50),
+    result_bytes=st.none() | st.integers(1, 10),
+)
+def test_results_come_in_order_and_only_so_many_are_in_work_or_wait(
+    threads: int, items: list[int], item_bytes: int, flight_bytes: int, result_bytes: int | None
+) -> None:
+    lock = threading.Lock()
+    taken = given_back = in_work = 0
+    held, busiest = [0], [0]
+
+    def each() -> Generator[int, None, None]:
+        nonlocal taken
+        for item in items:
+            taken += 1
+            held.append(taken - given_back)
+            yield item
+
+    def work(item: int) -> int:
+        nonlocal in_work
+        with lock:
+            in_work += 1
+            busiest.append(in_work)
+        with lock:
+            in_work -= 1
+        return -item
+
+    results = []
+    for result in in_order(threads, item_bytes, work, each(), flight_bytes, result_bytes):
+        results.append(result)
+        given_back += 1
+    assert results == [-item for item in items]
+    assert max(busiest) <= threads
+    assert max(busiest) * item_bytes <= flight_bytes or max(busiest) == 1
+    waiting = max(held) - max(busiest)
+    least = min(item_bytes, result_bytes or item_bytes)
+    assert waiting * least <= flight_bytes
+    assert max(held) <= 3 * threads
+
+
+@given(threads=threads, items=st.lists(st.integers()))
+def test_items_made_ahead_are_the_same(threads: int, items: list[int]) -> None:
+    assert list(ahead(threads, (item for item in items))) == items
+
+
+def test_an_item_is_made_while_the_caller_is_busy_with_the_one_before() -> None:
+    second = threading.Event()
+
+    def items() -> Generator[int, None, None]:
+        yield 1
+        second.set()
+        yield 2
+
+    made = ahead(2, items())
+    assert next(made) == 1
+    assert second.wait(10)
+    assert list(made) == [2]
+
+
+def test_what_goes_wrong_ahead_is_raised_in_its_turn() -> None:
+    def items() -> Generator[int, None, None]:
+        yield 1
+        raise OSError("no more")
+
+    made = ahead(2, items())
+    assert next(made) == 1
+    with pytest.raises(OSError, match="no more"):
+        next(made)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_who_makes_items_ahead_is_told_when_no_more_are_wanted(threads: int) -> None:
+    told = []
+
+    def items() -> Generator[int, None, None]:
+        try:
+            yield from range(100)
+        finally:
+            told.append(threading.current_thread())
+
+    made = ahead(threads, items())
+    next(made)
+    made.close()
+    assert told == [threading.main_thread()]
