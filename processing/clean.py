@@ -45,10 +45,10 @@ if TYPE_CHECKING:
     from .spots import Pixels
     from .texture import Texture
 
-_BAND_BYTES = 24 << 20
+_BAND_BYTES = 20 << 20
 _ROWS_MULTIPLE = 32
 _TILE_PX = 2048
-"""A band of rows is read at once, and repaired in tiles of so many columns."""
+"""A band of so many bytes is read at once, its halo besides, and repaired in tiles of so many columns."""
 
 _HALO_PX = 64
 """How far beyond its own pixels a tile sees the film that spans holes."""
@@ -123,14 +123,14 @@ class _Found:
 
 @dataclass(frozen=True, slots=True)
 class _Job:
-    """A tile to repair: what `rows` show there, which are the tile's with their halo, `dirty` all dirt in them.
+    """A tile to repair: the `picture` there with its halo, and all `dirty` pixels in these rows.
 
-    It is put into `band`, which are the rows without the halo. The film is as busy as `texture` tells, whose first row
-    is row `top` of the frame.
+    It is put into `band`, which is of whole rows, without the halo. The film is as busy as `texture` tells, whose first
+    row is row `top` of the frame.
     """
 
     tile: Tile
-    rows: Scan
+    picture: Scan
     band: Scan
     dirty: Dirty
     texture: Texture
@@ -165,7 +165,8 @@ def clean(
     OSError where the disk is full.
     """
     residual = residual.on(info.height, info.width)
-    plan = bands(info.height, info.row_bytes, budget_bytes=_BAND_BYTES, halo=_HALO_PX, multiple=_ROWS_MULTIPLE)
+    budget_bytes = _BAND_BYTES + 2 * _HALO_PX * info.row_bytes
+    plan = bands(info.height, info.row_bytes, budget_bytes=budget_bytes, halo=_HALO_PX, multiple=_ROWS_MULTIPLE)
     parts = spans(info.width, _TILE_PX, _HALO_PX)
     tile_bytes = (plan[0].high - plan[0].low + _HALO_PX) * info.row_bytes // len(parts)
     defects = DefectList()
@@ -179,7 +180,7 @@ def clean(
     def repaired(write: Callable[[npt.NDArray[np.uint8]], None]) -> Generator[Band, None, None]:
         with open_rows(info, threads) as rows:
             found = _with_surroundings(plan, in_order(threads, _BAND_BYTES, find, plan), residual)
-            jobs = _jobs(rows, parts, zip(plan, found, strict=True), residual)
+            jobs = _jobs(info, rows, parts, zip(plan, found, strict=True), residual)
             done = in_order(threads, tile_bytes, work, jobs, flight_bytes=tile_bytes * max(len(parts), 4))
             for span in plan:
                 band, changed, filled = _joined([next(done) for _ in parts])
@@ -323,15 +324,15 @@ def _with_surroundings(plan: list[Span], found: Iterator[_Found], residual: Resi
 
 
 def _jobs(
-    rows: Rows, parts: list[Span], found: Iterable[tuple[Span, _Found]], residual: ResidualParams
+    info: ImageInfo, rows: Rows, parts: list[Span], found: Iterable[tuple[Span, _Found]], residual: ResidualParams
 ) -> Iterator[_Job]:
     """The tiles of each band of a frame, from left to right."""
     for span, around in found:
-        picture = rows.read(span.low, span.high)
-        band = np.empty_like(picture[span.inner])
         near = (around.dirty.pixels[0] >= span.low) & (around.dirty.pixels[0] < span.high)
         dirty, texture = around.dirty.where(near), around.moduli.texture(residual)
+        band = np.empty((span.stop - span.start, info.width, info.samples), info.dtype)
         for columns in parts:
+            picture = rows.read(span.low, span.high, slice(columns.low, columns.high))
             yield _Job(Tile(span, columns), picture, band, dirty, texture, around.span.low)
 
 
@@ -339,7 +340,7 @@ def _repair_tile(job: _Job, info: ImageInfo, tone: Tone, params: RepairParams) -
     rows, columns = job.tile.rows, job.tile.columns
     column = job.dirty.pixels[1]
     seen = job.dirty.where((column >= columns.low) & (column < columns.high))
-    picture = job.rows[:, columns.low : columns.high, : info.colours]
+    picture = job.picture[..., : info.colours]
     hole = np.zeros(picture.shape[:2], np.bool_)
     hole[seen.pixels[0] - rows.low, seen.pixels[1] - columns.low] = True
     holes = Holes(hole)
@@ -356,8 +357,7 @@ def _repair_tile(job: _Job, info: ImageInfo, tone: Tone, params: RepairParams) -
         params.scanner_noise,
     )
     changed = own.where(mended.changed)
-    across = slice(columns.start, columns.stop)
-    job.band[:, across] = job.rows[rows.inner, across]
+    job.band[:, columns.start : columns.stop] = job.picture[job.tile.inner]
     job.band[changed.pixels[0] - rows.start, changed.pixels[1], : info.colours] = mended.values[mended.changed]
     return _Repaired(job.band, changed, mended.share[mended.changed] > FILLED_SHARE)
 

@@ -91,8 +91,8 @@ class Rows:
         self._bottom = 0  # row after the last held piece
         self._window = (0, 0)
 
-    def read(self, start: int, stop: int) -> Scan:
-        """Rows `start` to `stop` - 1 as a new (stop - start, width, samples) array in native byte order.
+    def read(self, start: int, stop: int, columns: slice = slice(None)) -> Scan:
+        """Rows `start` to `stop` - 1, or some columns of them, as a new (rows, columns, samples) array, native order.
 
         Windows may overlap or leave rows out. Raises ValueError where `start` or `stop` is less than in the
         call before or outside the picture, DamagedImage where the file does not decode.
@@ -106,11 +106,12 @@ class Rows:
             self._bottom += len(piece)
             self._drop(start)
         self._drop(start)
-        window = np.empty((stop - start, self._info.width, self._info.samples), self._info.dtype)
+        left, right, _ = columns.indices(self._info.width)
+        window = np.empty((stop - start, right - left, self._info.samples), self._info.dtype)
         row = self._top
         for piece in self._held:
             first, last = max(start, row), min(stop, row + len(piece))
-            window[first - start : last - start] = piece[first - row : last - row]
+            window[first - start : last - start] = piece[first - row : last - row, columns]
             row += len(piece)
         return window
 
