@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from annotated_types import MinLen
-from platformdirs import user_config_path
 
 from .. import profiles
 from ..processing.clean import RepairParams
@@ -24,12 +22,9 @@ from ..processing.evidence import EvidenceParams
 from ..processing.fingerprint import MatchParams
 from ..processing.particles import LifeParams
 from ..processing.residual import ResidualParams
-from .errors import ExitCode, ServiceError
+from .errors import ServiceError
 from .scanner.section import ScannerSection
-from .yaml_file import Line, Problem, Schema, Written, did_you_mean, is_path, make_list_absolute, strict, to_text
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from .yaml_file import Line, NamedFiles, Problem, Schema, Written, is_path, make_list_absolute, strict, to_text
 
 SHIPPED = Path(profiles.__file__).parent
 _HEAD = ("name", "description", "extends")
@@ -70,6 +65,7 @@ class Profile:
 
 
 _SCHEMA = Schema(Profile, "a profile")
+_FILES = NamedFiles("profile", SHIPPED)
 
 
 def load_profile(name_or_path: str) -> Profile:
@@ -87,31 +83,20 @@ def with_empty_glass(profile: Profile, scans: tuple[Path, ...] | None) -> Profil
 
 def find_profile(name_or_path: str) -> Path:
     """Path of the file that `load_profile` reads. Raises ServiceError (usage) for an unknown name."""
-    if is_path(name_or_path):
-        return Path(name_or_path)
-    known = known_profiles()
-    if name_or_path not in known:
-        raise ServiceError(_unknown(name_or_path, known), ExitCode.USAGE)
-    return known[name_or_path]
+    return _FILES.find(name_or_path)
 
 
 def known_profiles() -> dict[str, Path]:
     """Every name that can be asked for and its file, in order of names; the user's own hide shipped ones."""
-    found = {file.stem: file for folder in reversed(_folders()) for file in folder.glob("[!.]*.yaml")}
-    return dict(sorted(found.items()))
+    return _FILES.known()
 
 
 def read_profile(file: Path) -> Profile:
     """Read a file and those it extends. Raises ServiceError (usage) listing all that is wrong with them."""
     problems: list[Problem] = []
-    try:
-        written = _gather(file, (), problems)
-    except OSError as error:
-        raise ServiceError(f"{file}: cannot be read: {error.strerror}", ExitCode.USAGE) from error
+    written = _gather(file, (), problems)
     if written is not None:
-        name = written.values.get("name")
-        if isinstance(name, str) and name != file.stem and file.parent.resolve() in _resolved(_folders()):
-            problems.append(written.problem(("name",), f"should be {file.stem!r}, as the file is called"))
+        problems += _FILES.misnamed(file, written)
     return _SCHEMA.check(file, written, problems)
 
 
@@ -139,17 +124,7 @@ def _sections(profile: Profile) -> dict[str, Any]:
     return {name: value for name, value in asdict(profile).items() if name not in (*_HEAD, "empty_glass")}
 
 
-# --- where profiles lie -------------------------------------------------------------------------------------
-
-
-def _folders() -> tuple[Path, ...]:
-    """Where names are looked up; the first folder that has one wins. A service may have no way to the user's own."""
-    own = user_config_path("dustwatch") / "profiles"
-    return (own, SHIPPED) if os.access(own, os.R_OK | os.X_OK, effective_ids=True) else (SHIPPED,)
-
-
-def _resolved(files: Iterable[Path]) -> list[Path]:
-    return [file.resolve() for file in files]
+# --- a file over those it extends ---------------------------------------------------------------------------
 
 
 def _find_base(extends: str, file: Path) -> Path | None:
@@ -159,24 +134,17 @@ def _find_base(extends: str, file: Path) -> Path | None:
     """
     if is_path(extends):
         return file.parent / extends
-    candidates = [folder / f"{extends}.yaml" for folder in (file.parent, *_folders())]
+    candidates = [folder / f"{extends}.yaml" for folder in (file.parent, *_FILES.folders)]
     existing = [candidate for candidate in candidates if candidate.is_file()]
     existing.sort(key=lambda candidate: candidate.resolve() == file.resolve())
     return existing[0] if existing else None
 
 
-def _unknown(name: str, known: Iterable[str]) -> str:
-    return f"unknown profile {name!r}{did_you_mean(name, known)}; there are: {', '.join(known)}"
-
-
-# --- a file over those it extends ---------------------------------------------------------------------------
-
-
 def _gather(file: Path, heirs: tuple[Path, ...], problems: list[Problem]) -> Written | None:
     """Read `file` over those it extends; None where it holds no keys.
 
-    `heirs` are the files that led here; what is wrong is added to `problems`. Raises OSError where `file`
-    cannot be read.
+    `heirs` are the files that led here; what is wrong is added to `problems`. Raises ServiceError (usage) where
+    `file` cannot be read.
     """
     own = _SCHEMA.read(file, problems)
     if own is not None:
@@ -186,16 +154,16 @@ def _gather(file: Path, heirs: tuple[Path, ...], problems: list[Problem]) -> Wri
     chain = (*heirs, file)
     base_file = _find_base(extends, file)
     if base_file is None:
-        problems.append(own.problem(("extends",), _unknown(extends, known_profiles())))
+        problems.append(own.problem(("extends",), _FILES.unknown(extends)))
         return own
-    if base_file.resolve() in _resolved(chain):
+    if base_file.resolve() in [link.resolve() for link in chain]:
         names = " -> ".join(link.stem for link in (*chain, base_file))
         problems.append(own.problem(("extends",), f"goes in a circle: {names}; one must stand alone"))
         return own
     try:
         base = _gather(base_file, chain, problems)
-    except OSError as error:
-        problems.append(own.problem(("extends",), f"{base_file} cannot be read: {error.strerror}"))
+    except ServiceError as error:
+        problems.append(own.problem(("extends",), str(error)))
         return own
     if base is None:
         return own

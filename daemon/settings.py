@@ -7,7 +7,7 @@ nobody looks on when the service writes.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import permutations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -77,7 +77,9 @@ class ScannerSettings:
     device: Annotated[Line, MinLen(1)]
     scans: Path
     output: Path
-    on_button: Annotated[dict[str, ButtonSettings], MinLen(1)]
+    on_button: Annotated[dict[str, ButtonSettings], MinLen(1)] = field(
+        metadata={"example": "scan: {holder: 35mm-strip}"}
+    )
     profile: str = _PROFILE
     holder: str | None = None
     section: ScannerSection | None = None
@@ -129,10 +131,7 @@ def load_settings(file: Path) -> Settings:
     Raises ServiceError (usage) listing all that is wrong with it and with its profiles. An input folder need not exist.
     """
     problems: list[Problem] = []
-    try:
-        written = _SCHEMA.read(file, problems)
-    except OSError as error:
-        raise ServiceError(f"{file}: cannot be read: {error.strerror}", ExitCode.USAGE) from error
+    written = _SCHEMA.read(file, problems)
     if written is not None:
         if all(written.values.get(name, []) == [] for name in ("folders", "scanners")):
             problems.append(written.problem((), "there is nothing to watch; write at least one folder or scanner"))
@@ -143,6 +142,7 @@ def load_settings(file: Path) -> Settings:
                 entry["on_button"] = {name: {} if one is None else one for name, one in buttons.items()}
         paths = _make_absolute(written, file.parent.absolute(), problems)
         problems += _bad_names(written, paths)
+        problems += _bad_devices(written)
         problems += _bad_folders(written, {key: path for key, path in paths.items() if key[-1] not in _NAMED})
     return _SCHEMA.check(file, written, problems)
 
@@ -194,10 +194,8 @@ def _buttons(written: Written) -> list[tuple[KeyPath, dict[str, Any]]]:
 def _make_absolute(written: Written, base: Path, problems: list[Problem]) -> dict[KeyPath, Path]:
     """Make all paths absolute where they stand; give those that are paths, in the order of the keys."""
     paths = {}
-    names = ("input", "scans", "output", *_NAMED)
-    sections = [(key, entry, names) for key, entry in (*_entries(written), *_buttons(written))]
-    for section, values, names in (*sections, ((), written.values, ("state",))):
-        for name in names:
+    for section, values in (*_entries(written), *_buttons(written), ((), written.values)):
+        for name in ("input", "scans", "output", *_NAMED) if section else ("state",):
             text = values.get(name)
             if not isinstance(text, str) or (name in _NAMED and not is_path(text)):
                 continue
@@ -227,6 +225,17 @@ def _bad_names(written: Written, paths: Mapping[KeyPath, Path]) -> Iterator[Prob
                     read(asked)
                 except ServiceError as error:
                     yield from (written.problem(key, fault) for fault in str(error).splitlines())
+
+
+def _bad_devices(written: Written) -> Iterator[Problem]:
+    """What is wrong with scanners that several sections drive."""
+    first: dict[str, KeyPath] = {}
+    for section, entry in _entries(written, "scanners"):
+        key, device = (*section, "device"), entry.get("device")
+        if isinstance(device, str) and first.setdefault(device, key) != key:
+            _, line = written.places[first[device]]
+            what = f"{device} is the scanner of line {line}, too; write all its buttons into one section"
+            yield written.problem(key, what)
 
 
 # --- folders that would do harm -----------------------------------------------------------------------------

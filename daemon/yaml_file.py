@@ -13,11 +13,12 @@ import re
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
 from pathlib import Path
-from types import UnionType
+from types import NoneType, UnionType
 from typing import TYPE_CHECKING, Annotated, Any, Generic, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 from annotated_types import Predicate
+from platformdirs import user_config_path
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 
 from .errors import ExitCode, ServiceError
@@ -62,15 +63,24 @@ class Written:
 
 
 class Schema(Generic[T]):
-    """Reads files that hold the values of the dataclass `root`; `kind` is what such a file is, as in "a profile"."""
+    """Reads files that hold the values of the dataclass `root`; `kind` is what such a file is, as in "a profile".
+
+    A field may have an ``example`` in its metadata, which is shown to those who have written something else.
+    """
 
     def __init__(self, root: type[T], kind: str) -> None:
         self.root = root
         self.kind = kind
 
     def read(self, file: Path, problems: list[Problem]) -> Written | None:
-        """Read `file`; None where it holds no keys. What is wrong is added to `problems`. Raises OSError."""
-        data = file.read_bytes()
+        """Read `file`; None where it holds no keys. What is wrong with it is added to `problems`.
+
+        Raises ServiceError (usage) where it cannot be read.
+        """
+        try:
+            data = file.read_bytes()
+        except OSError as error:
+            raise ServiceError(f"{file}: cannot be read: {error.strerror}", ExitCode.USAGE) from error
         try:
             loader = _Loader(data)
             root = loader.get_single_node()
@@ -102,7 +112,8 @@ class Schema(Generic[T]):
                 # Through JSON: pydantic then takes mappings for sections and lists for tuples without being lax.
                 value = self._adapter.validate_json(json.dumps(written.values, default=str))
             except ValidationError as error:
-                problems += [written.problem(e["loc"], self._say(e)) for e in error.errors(include_url=False)]
+                found = [written.problem(*self._say(e)) for e in error.errors(include_url=False)]
+                problems += dict.fromkeys(found)  # a value that may be of several kinds is told to be none of each
         if problems:
             # The file itself comes first, then those it was laid over.
             problems.sort(key=lambda problem: (problem.file != file, str(problem.file), problem.line))
@@ -115,19 +126,36 @@ class Schema(Generic[T]):
 
     def _keys_at(self, key: KeyPath) -> list[str]:
         """List the keys that the section at `key` may have, none where it is no section; () is the whole file."""
+        here = self._type_at(key)
+        return [each.name for each in fields(here)] if is_dataclass(here) else []
+
+    def _example(self, key: KeyPath) -> str:
+        """What could stand at `key`, to go on after a word; nothing where no example is known."""
+        here = self._type_at(key[:-1])
+        each = next((each for each in fields(here) if each.name == key[-1]), None) if is_dataclass(here) else None
+        return f', such as "{each.metadata["example"]}"' if each and "example" in each.metadata else ""
+
+    def _type_at(self, key: KeyPath) -> Any:
         here: Any = self.root
         for name in key:
             if is_dataclass(here):
                 here = get_type_hints(here).get(str(name))
             else:
                 here = {tuple: get_args(here)[:1], dict: get_args(here)[1:]}.get(get_origin(here), (None,))[0]
-            if isinstance(here, UnionType):  # a section, or none
-                here = get_args(here)[0]
-        return [each.name for each in fields(here)] if is_dataclass(here) else []
+            match get_args(here):
+                case (optional, none) if none is NoneType:
+                    here = optional
+        return here
 
-    def _say(self, error: ErrorDetails) -> str:
-        """Put a finding of pydantic in the words of someone who edits a YAML file."""
+    def _say(self, error: ErrorDetails) -> tuple[KeyPath, str]:
+        """Put a finding of pydantic in the words of someone who edits a YAML file; tell which key it is about."""
         key = error["loc"]
+        if isinstance(self._type_at(key[:-1]), UnionType):  # then the last name is the kind that it is not
+            wanted = "should be a number, a text, true or false"
+            return key[:-1], f"{wanted}, not {json.dumps(error['input'], ensure_ascii=False)}"
+        return key, self._say_at(key, error)
+
+    def _say_at(self, key: KeyPath, error: ErrorDetails) -> str:
         match error["type"]:
             case "unexpected_keyword_argument":
                 known = self._keys_at(key[:-1])
@@ -140,13 +168,59 @@ class Schema(Generic[T]):
                 return str(error["ctx"]["error"])
             case "predicate_failed":
                 return f"should be a single line of printable text, not {json.dumps(error['input'])}"
-            case "value_error":
-                return str(error["ctx"]["error"])
+            case "too_short":
+                return f"is empty; write at least one{self._example(key)}"
+            case "dict_type":
+                wanted = f"should be names, each with its value{self._example(key)}"
             case "tuple_type":
-                wanted = "should be a list"
+                wanted = f"should be a list{self._example(key)}"
             case _:
                 wanted = re.sub(r"^(Input|String) should", "should", error["msg"])
         return f"{wanted}, not {json.dumps(error['input'], ensure_ascii=False)}"
+
+
+@dataclass(frozen=True, slots=True)
+class NamedFiles:
+    """Files that are asked for by name, or by path; `kind` is what each is, as in "profile".
+
+    They lie in the folder `shipped` and in the user's own, whose files hide shipped ones of their name.
+    """
+
+    kind: str
+    shipped: Path
+
+    @property
+    def folders(self) -> tuple[Path, ...]:
+        """Where names are looked up; the first that has one wins. A service may have no way to the user's own."""
+        own = user_config_path("dustwatch") / f"{self.kind}s"
+        return (own, self.shipped) if os.access(own, os.R_OK | os.X_OK, effective_ids=True) else (self.shipped,)
+
+    def known(self) -> dict[str, Path]:
+        """Every name that can be asked for and its file, in order of names."""
+        found = {file.stem: file for folder in reversed(self.folders) for file in folder.glob("[!.]*.yaml")}
+        return dict(sorted(found.items()))
+
+    def find(self, name_or_path: str) -> Path:
+        """Path of the file that is meant. Raises ServiceError (usage) for an unknown name."""
+        if is_path(name_or_path):
+            return Path(name_or_path)
+        known = self.known()
+        if name_or_path not in known:
+            raise ServiceError(self.unknown(name_or_path), ExitCode.USAGE)
+        return known[name_or_path]
+
+    def unknown(self, name: str) -> str:
+        """Say that nothing has this name, and which names there are."""
+        known = self.known()
+        return f"unknown {self.kind} {name!r}{did_you_mean(name, known)}; there are: {', '.join(known)}"
+
+    def misnamed(self, file: Path, written: Written) -> list[Problem]:
+        """What is wrong with the name that a file gives itself: where it is found by name, it has that one."""
+        name = written.values.get("name")
+        by_name = file.parent.resolve() in [folder.resolve() for folder in self.folders]
+        if not (by_name and isinstance(name, str) and name != file.stem):
+            return []
+        return [written.problem(("name",), f"should be {file.stem!r}, as the file is called")]
 
 
 def is_path(name_or_path: str) -> bool:

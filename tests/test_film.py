@@ -332,7 +332,7 @@ def test_broken_base_does_not_hide_the_faults_of_the_file(write: Write) -> None:
     ("extends", "expected"),
     [
         ("generic-slid", "unknown profile 'generic-slid' (did you mean 'generic-slide'?); there are: "),
-        ("no.yaml", "no.yaml cannot be read: No such file or directory"),
+        ("no.yaml", "no.yaml: cannot be read: No such file or directory"),
         ("7", "should be a valid string, not 7"),
         ("a", "goes in a circle: a -> a; one must stand alone"),
         ("a.yaml", "goes in a circle: a -> a; one must stand alone"),

@@ -59,7 +59,11 @@ def test_a_section_without_infrared_scan_of_its_own_sets_nothing_for_it() -> Non
     [
         ("depth: 12", "scanner.depth: should be 8 or 16"),
         ("resolution: true", "scanner.resolution"),
-        ("options: {mode: [1]}", "scanner.options.mode"),
+        ("options: {mode: [1]}", "2: scanner.options.mode: should be a number, a text, true or false, not [1]"),
+        (
+            "options: [1, 2]",
+            'options: should be names, each with its value, such as "source: Transparency Unit", not [1, 2]',
+        ),
         ("optoins: {}", "did you mean 'options'?"),
         ("infrared: {style: source}", "style source needs value"),
         ("infrared: {style: sample, value: RGBI}", "style sample has no value"),
@@ -73,5 +77,6 @@ def test_a_section_without_infrared_scan_of_its_own_sets_nothing_for_it() -> Non
 def test_what_is_wrong_is_said_with_its_line(tmp_path: Path, text: str, said: str) -> None:
     with pytest.raises(ServiceError) as caught:
         read(tmp_path, text)
-    assert said in str(caught.value)
-    assert f"{tmp_path / 'section.yaml'}:" in str(caught.value)
+    (told,) = str(caught.value).splitlines()
+    assert said in told
+    assert told.startswith(f"{tmp_path / 'section.yaml'}:")

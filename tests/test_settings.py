@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import MISSING, fields
 from pathlib import Path
 
+import hypothesis
 import pytest
 import yaml
 from hypothesis import given
@@ -285,7 +286,9 @@ scanners:
     said = problems(file)
     inside = "lies inside the input folder scans of line 3"
     assert said[0].startswith(f"config.yaml:4: scanners.0.output: scans/clean {inside}")
-    assert said[1].startswith("config.yaml:5: scanners.0.on_button: ")
+    assert said[1] == (
+        'config.yaml:5: scanners.0.on_button: is empty; write at least one, such as "scan: {holder: 35mm-strip}"'
+    )
     assert said[2].startswith(f"config.yaml:7: scanners.1.scans: scans/b {inside}")
     assert said[3:] == [
         "config.yaml:10: scanners.1.on_button.scan.holdr: unknown key (did you mean 'holder'?); "
@@ -299,6 +302,18 @@ scanners:
         f"{', '.join(field.name for field in fields(ScannerSection))}",
         "config.yaml:15: scanners.1.section.infrared: style mode needs value: what the option 'mode' is set to for "
         "infrared",
+    ]
+
+
+def test_a_scanner_is_driven_by_one_section_only(write: Write) -> None:
+    devices = {"a": "net:a:film", "b": "net:a:other", "c": "net:a:film"}
+    sections = [
+        f"  - {{device: {device}, scans: {name}, output: {name}{name}, on_button: {{scan: }}}}"
+        for name, device in devices.items()
+    ]
+    assert problems(write("\n".join(["scanners:", *sections]))) == [
+        "config.yaml:4: scanners.2.device: net:a:film is the scanner of line 2, too; write all its buttons into one "
+        "section"
     ]
 
 
@@ -425,6 +440,7 @@ def test_state_may_lie_anywhere_but_in_the_input(write: Write, tmp_path: Path, s
 paths = st.lists(st.sampled_from("ab"), min_size=1, max_size=4)
 
 
+@hypothesis.settings(deadline=None)
 @given(pairs=st.lists(st.tuples(paths, paths), min_size=1, max_size=3))
 def test_folders_stand_apart(
     pairs: list[tuple[list[str], list[str]]], tmp_path_factory: pytest.TempPathFactory

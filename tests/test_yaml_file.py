@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
-from annotated_types import Interval
+from annotated_types import Interval, MinLen
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -36,10 +36,13 @@ class Scanner:
     lamp: Lamp = field(default_factory=Lamp)
     trays: tuple[Tray, ...] = ()
     spare: Path | None = None
+    buttons: Annotated[dict[str, Lamp] | None, MinLen(1)] = field(
+        default=None, metadata={"example": "scan: {watts: 3}"}
+    )
 
 
 SCANNER = Schema(Scanner, "a scanner")
-KEYS = "name, lamp, trays, spare"
+KEYS = "name, lamp, trays, spare, lamps"
 
 
 @pytest.fixture
@@ -133,6 +136,11 @@ trays:
         ("name: 2020-99-99", "2: name: '2020-99-99' is no number, text or truth value"),
         ("name: !secret x", "2: name: 'x' is no number, text or truth value"),
         ("? [a, b]\n: 1", f"2: ?: unknown key; there are: {KEYS}"),
+        ("lamps: {}", '2: lamps: is empty; write at least one, such as "uv: {watts: 3}"'),
+        (
+            "buttons: [scan]",
+            '2: buttons: should be names, each with its value, such as "scan: {watts: 3}", not ["scan"]',
+        ),
         ("spare: b", "2: spare: given before in line 1; keep one"),
         ("\nlamp: {watts: 2", "4: not valid YAML: expected ',' or '}', but got '<stream end>'"),
         ("\tlamp: 2", "2: not valid YAML: found character '\\t' that cannot start any token"),
@@ -156,9 +164,8 @@ def test_other_encodings_than_utf8_are_refused_with_the_line(tmp_path: Path) -> 
     assert problems(file) == ["a.yaml:2: not a text; save it as UTF-8, without control characters"]
 
 
-def test_file_that_cannot_be_read_is_left_to_the_caller(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        load(tmp_path / "a.yaml")
+def test_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    assert problems(tmp_path / "a.yaml") == ["a.yaml: cannot be read: No such file or directory"]
 
 
 def test_problem_is_placed_at_what_encloses_a_key_that_was_not_written() -> None:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
 from annotated_types import Interval, MinLen
-from platformdirs import user_config_path
 
 from ... import profiles
-from ..errors import ExitCode, ServiceError
-from ..yaml_file import Line, Problem, Schema, did_you_mean, is_path, strict
+from ..yaml_file import Line, NamedFiles, Problem, Schema, strict
 from .plan import Window
 
 SHIPPED = Path(profiles.__file__).parent / "holders"
+
+_SLOT = "- {name: 1st, x: 20, y: 10, width: 38, height: 26}"
 
 _Mm = Annotated[float, Interval(ge=0, le=2000)]
 
@@ -42,11 +41,12 @@ class Holder:
     """A film holder: its slots in the order in which they are scanned, each of another name."""
 
     name: Annotated[Line, MinLen(1)]
-    slots: Annotated[tuple[Slot, ...], MinLen(1)]
+    slots: Annotated[tuple[Slot, ...], MinLen(1)] = field(metadata={"example": _SLOT})
     description: Line = ""
 
 
 _SCHEMA = Schema(Holder, "a holder")
+_FILES = NamedFiles("holder", SHIPPED)
 
 
 def load_holder(name_or_path: str) -> Holder:
@@ -54,40 +54,12 @@ def load_holder(name_or_path: str) -> Holder:
 
     Raises ServiceError (usage) for an unknown name, and listing all that is wrong with a file.
     """
-    if is_path(name_or_path):
-        return _read(Path(name_or_path))
-    known = known_holders()
-    if name_or_path not in known:
-        names = ", ".join(known)
-        unknown = f"unknown holder {name_or_path!r}{did_you_mean(name_or_path, known)}; there are: {names}"
-        raise ServiceError(unknown, ExitCode.USAGE)
-    return _read(known[name_or_path])
-
-
-def known_holders() -> dict[str, Path]:
-    """Every name that can be asked for and its file, in order of names; the user's own hide shipped ones."""
-    found = {file.stem: file for folder in _folders() for file in folder.glob("[!.]*.yaml")}
-    return dict(sorted(found.items()))
-
-
-def _folders() -> tuple[Path, ...]:
-    """Where names are looked up; the last folder that has one wins. A service may have no way to the user's own."""
-    own = user_config_path("dustwatch") / "holders"
-    return (SHIPPED, own) if os.access(own, os.R_OK | os.X_OK, effective_ids=True) else (SHIPPED,)
-
-
-def _read(file: Path) -> Holder:
+    file = _FILES.find(name_or_path)
     problems: list[Problem] = []
-    try:
-        written = _SCHEMA.read(file, problems)
-    except OSError as error:
-        raise ServiceError(f"{file}: cannot be read: {error.strerror}", ExitCode.USAGE) from error
+    written = _SCHEMA.read(file, problems)
     if written is not None:
         # Glasses are told apart by it: a copy that has kept its name would share those of another holder.
-        by_name = file.parent.resolve() in {folder.resolve() for folder in _folders()}
-        name = written.values.get("name")
-        if by_name and isinstance(name, str) and name != file.stem:
-            problems.append(written.problem(("name",), f"should be {file.stem!r}, as the file is called"))
+        problems += _FILES.misnamed(file, written)
     if written is not None and isinstance(slots := written.values.get("slots"), list):
         seen: set[object] = set()
         for number, slot in enumerate(slots):

@@ -49,7 +49,9 @@ class ScannerSection:
 
     resolution: Annotated[float, Interval(ge=1, le=100_000)] | None = None
     depth: Literal[8, 16] | None = None
-    options: dict[str, bool | int | float | str] = field(default_factory=dict)
+    options: dict[str, bool | int | float | str] = field(
+        default_factory=dict, metadata={"example": "source: Transparency Unit"}
+    )
     required: tuple[str, ...] = ()
     geometry: Literal["mm", "pixels"] = "mm"
     geometry_dpi: Annotated[float, Interval(ge=1, le=100_000)] | None = None
