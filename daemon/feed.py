@@ -67,7 +67,7 @@ class Load:
     @property
     def windows(self) -> tuple[Window, ...]:
         """Where the slots lie, in their order."""
-        return tuple(slot.window for slot in self.holder.slots) if self.holder else ()
+        return self.holder.windows if self.holder else ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,7 +194,8 @@ class Feed:
             self._insist(lambda session: session.check(*wanted))
             self._checked.append(wanted)
         number = self._insist(lambda _: self._make_ready(load))
-        slots = [(slot.name, slot.window) for slot in load.holder.slots] if load.holder else [(None, None)]
+        names = [slot.name for slot in load.holder.slots] if load.holder else [None]
+        slots = list(zip(names, load.windows or (None,), strict=True))
         for index, (name, window) in enumerate(slots, start=1):
             tags = {
                 "scanner": _BUS.sub(r"\1", self.device),

@@ -17,6 +17,15 @@ def test_every_fault_names_the_device_what_is_wrong_and_what_to_do(fault: Fault)
     assert str(scanner_error("test:0", fault)) == f"test:0: {to_do}"
 
 
+def test_several_things_that_are_wrong_stand_in_a_line_each() -> None:
+    assert str(scanner_error("test:0", Fault.REFUSED, "too long", "too wide")).splitlines() == [
+        "test:0: all of this is wrong:",
+        "  too long",
+        "  too wide",
+        '"dustwatch devices --options" tells what is possible',
+    ]
+
+
 def test_an_error_survives_the_way_out_of_a_process() -> None:
     error = pickle.loads(pickle.dumps(scanner_error("test:0", Fault.JAMMED, "it stopped")))
     assert isinstance(error, ScannerError)

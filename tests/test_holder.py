@@ -51,9 +51,12 @@ def test_a_strip_of_35_mm_and_one_of_120_are_shipped() -> None:
 def test_slots_are_read_in_their_order(tmp_path: Path) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text(TWO)
-    left, right = load_holder(str(file)).slots
-    assert (left.name, right.name) == ("left", "right")
-    assert left.window == Window(1, 2.5, 36, 24)
+    holder = load_holder(str(file))
+    assert [slot.name for slot in holder.slots] == ["left", "right"]
+    assert holder.windows == (
+        Window(1, 2.5, 36, 24, "slot left of holder mine"),
+        Window(41, 2.5, 36, 24, "slot right of holder mine"),
+    )
 
 
 def test_holders_of_the_user_are_found_by_name_and_hide_shipped_ones(own_folder: Path) -> None:

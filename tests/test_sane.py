@@ -23,11 +23,12 @@ AREA_MM = tuple(size / DPI * 25.4 for size in SIZE_PX)
 class FilmScanner:
     """The part of python-sane that a film scanner of the kind of coolscan3 needs: its window is in pixels.
 
-    It refuses edges that pass each other, and moves them to multiples of `grid`, at most to `most`.
+    It refuses edges that pass each other, and moves them to multiples of `grid`, at most to `most`. To set the option
+    `refused` fails with the error of this text.
     """
 
-    def __init__(self, grid: int = 1, most: int = 1 << 30) -> None:
-        self.grid, self.most = grid, most
+    def __init__(self, grid: int = 1, most: int = 1 << 30, refused: tuple[str, str] = ("", "")) -> None:
+        self.grid, self.most, self.refused = grid, most, refused
         self.values = [0, 0, *SIZE_PX]
 
     def get_options(self) -> list[tuple[Any, ...]]:
@@ -40,6 +41,9 @@ class FilmScanner:
     def set_option(self, number: int, value: int) -> int:
         import _sane
 
+        option, error = self.refused
+        if option == CORNERS[number]:
+            raise _sane.error(error)
         values = list(self.values)
         values[number] = min(round(value / self.grid) * self.grid, self.most)
         if values[0] > values[2] or values[1] > values[3]:
@@ -95,8 +99,34 @@ def test_a_device_that_cuts_a_window_short_is_refused() -> None:
 
 
 def test_a_window_beyond_the_area_is_refused_with_the_area() -> None:
-    with pytest.raises(ScannerError, match=r"br-x 4094\.49 px lies outside the device's area, 0 to 3946 px"):
+    with pytest.raises(ScannerError, match=r"beside the bed: its right edge at 26 mm \(possible: 0 to 25\.0571 mm\)"):
         place(FilmScanner(), Window(1, 1, 25, 10))
+
+
+def test_what_the_device_refuses_is_listed_with_all_that_is_wrong() -> None:
+    from dustwatch.daemon.scanner.sane import Scanner
+
+    asked = {"tl-x": 5, "br-x": 1000, "br-y": 1 << 20, "gamma": 1}
+    section = ScannerSection(options=asked, geometry="pixels", geometry_dpi=DPI, required=("focus",))
+    with pytest.raises(ScannerError) as caught:
+        Scanner("film", FilmScanner(refused=("br-x", "Invalid argument")), None).check(section, [Window(1, 1, 5, 5)])
+    assert caught.value.fault is Fault.REFUSED
+    assert str(caught.value).splitlines() == [
+        "film: all of this is wrong:",
+        "  br-x cannot be set to 1000 (Invalid argument); possible: 0 to 3946 px",
+        "  br-y cannot be 1048576; possible: 0 to 5959 px",
+        "  there is no option gamma",
+        "  there is no option focus, which is required",
+        "  the window: br-x cannot be set to 945 (Invalid argument); possible: 0 to 3946 px",
+        '"dustwatch devices --options" tells what is possible',
+    ]
+
+
+def test_a_device_that_fails_while_it_is_set_is_not_refusing() -> None:
+    device = FilmScanner(refused=("br-x", "Error during device I/O"))
+    with pytest.raises(ScannerError, match=r"br-x cannot be set to .* \(Error during device I/O\)") as caught:
+        place(device, Window(1, 1, 5, 5))
+    assert caught.value.fault is Fault.IO_ERROR
 
 
 def test_an_edge_that_passes_the_area_by_less_than_a_number_of_sane_is_inside() -> None:

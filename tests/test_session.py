@@ -18,6 +18,7 @@ import tifffile
 
 from dustwatch.daemon.scanner.device import Device
 from dustwatch.daemon.scanner.fault import Fault, ScannerError
+from dustwatch.daemon.scanner.holder import Holder, Slot
 from dustwatch.daemon.scanner.plan import Plan, Progress, Scanned, Window
 from dustwatch.daemon.scanner.section import Infrared, ScannerSection
 from dustwatch.daemon.scanner.session import Session, devices
@@ -209,19 +210,50 @@ def test_all_that_is_wrong_with_a_section_is_said_at_once() -> None:
         session.check(wrong, [Window(0, 0, 150, 250)])
     assert caught.value.fault is Fault.REFUSED
     assert not caught.value.retry
-    assert str(caught.value).removeprefix(f"{DEVICE}: ").split("; ") == [
-        "there is no option light",
-        "there is no option test-pictur (did you mean 'test-picture'?)",
-        "ppl-loss cannot be 500",
-        "possible: 0 to 128 in steps of 1 px",
-        "red-gamma-table is a table, which cannot be set here",
-        "resolution cannot be 200.5",
-        "possible: 1 to 1200 in steps of 1 dpi",
-        "three-pass is inactive with these options",
-        "there is no option film-type, which is required",
-        "three-pass-order, which is required, is inactive with these options",
-        "br-y 250 mm lies outside the device's area, 0 to 200 in steps of 1 mm",
+    assert str(caught.value).splitlines() == [
+        f"{DEVICE}: all of this is wrong:",
+        "  there is no option light",
+        "  there is no option test-pictur (did you mean 'test-picture'?)",
+        "  ppl-loss cannot be 500; possible: 0 to 128 in steps of 1 px",
+        "  red-gamma-table is a table, which cannot be set here",
+        "  resolution cannot be 200.5; possible: 1 to 1200 in steps of 1 dpi",
+        "  three-pass is inactive with these options",
+        "  there is no option film-type, which is required",
+        "  three-pass-order, which is required, is inactive with these options",
+        "  the window lies beside the bed: its bottom edge at 250 mm (possible: 0 to 200 mm); correct it in the "
+        "holder's file, or set a source with a larger area",
         '"dustwatch devices --options" tells what is possible',
+    ]
+
+
+@pytest.mark.usefixtures("test_backend")
+def test_one_cause_is_said_once() -> None:
+    wrong = section(three_pass_order="RGB", mode="Gray")
+    with Session(DEVICE) as session, pytest.raises(ScannerError) as caught:
+        session.check(dataclasses.replace(wrong, required=("three-pass-order",)), [WINDOW, Window(0, 0, 10, 10)])
+    assert str(caught.value).startswith(f"{DEVICE}: three-pass-order is inactive with these options; ")
+
+
+@pytest.mark.usefixtures("test_backend")
+def test_what_is_wrong_with_infrared_only_is_told_from_the_options() -> None:
+    wrong = dataclasses.replace(section(source="Flatbed"), infrared=Infrared("source", "Infrarot"))
+    with Session(DEVICE) as session, pytest.raises(ScannerError) as caught:
+        session.check(wrong, [WINDOW])
+    said = "infrared.value Infrarot: source cannot be Infrarot; possible: Flatbed, Automatic Document Feeder; "
+    assert str(caught.value).startswith(f"{DEVICE}: {said}")
+
+
+@pytest.mark.usefixtures("test_backend")
+def test_slots_that_lie_beside_the_bed_are_named() -> None:
+    inside, beside = Slot("left", 10, 20, 36, 24), [Slot("right", 180, 20, 36, 24), Slot("far", 300, 300, 36, 24)]
+    with Session(DEVICE) as session, pytest.raises(ScannerError) as caught:
+        session.check(section(), Holder("wide", (inside, *beside)).windows)
+    assert str(caught.value).splitlines()[1:3] == [
+        "  slot right of holder wide lies beside the bed: its right edge at 216 mm (possible: 0 to 200 mm); "
+        "correct it in the holder's file, or set a source with a larger area",
+        "  slot far of holder wide lies beside the bed: its left edge at 300 mm (possible: 0 to 200 mm), its top edge "
+        "at 300 mm (possible: 0 to 200 mm), its right edge at 336 mm (possible: 0 to 200 mm), its bottom edge at 324 "
+        "mm (possible: 0 to 200 mm); correct it in the holder's file, or set a source with a larger area",
     ]
 
 

@@ -36,9 +36,7 @@ class Scanner:
     lamp: Lamp = field(default_factory=Lamp)
     trays: tuple[Tray, ...] = ()
     spare: Path | None = None
-    buttons: Annotated[dict[str, Lamp] | None, MinLen(1)] = field(
-        default=None, metadata={"example": "scan: {watts: 3}"}
-    )
+    lamps: Annotated[dict[str, Lamp] | None, MinLen(1)] = field(default=None, metadata={"example": "uv: {watts: 3}"})
 
 
 SCANNER = Schema(Scanner, "a scanner")
@@ -137,10 +135,7 @@ trays:
         ("name: !secret x", "2: name: 'x' is no number, text or truth value"),
         ("? [a, b]\n: 1", f"2: ?: unknown key; there are: {KEYS}"),
         ("lamps: {}", '2: lamps: is empty; write at least one, such as "uv: {watts: 3}"'),
-        (
-            "buttons: [scan]",
-            '2: buttons: should be names, each with its value, such as "scan: {watts: 3}", not ["scan"]',
-        ),
+        ("lamps: [uv]", '2: lamps: should be names, each with its value, such as "uv: {watts: 3}", not ["uv"]'),
         ("spare: b", "2: spare: given before in line 1; keep one"),
         ("\nlamp: {watts: 2", "4: not valid YAML: expected ',' or '}', but got '<stream end>'"),
         ("\tlamp: 2", "2: not valid YAML: found character '\\t' that cannot start any token"),

@@ -65,6 +65,9 @@ class ScannerError(Exception):
         return self.message
 
 
-def scanner_error(device: str, fault: Fault, what: str = "") -> ScannerError:
-    """Make the error of a device: `what` is wrong, then what to do."""
-    return ScannerError(fault, f"{device}: {f'{what}; ' if what else ''}{_REMEDIES[fault]}")
+def scanner_error(device: str, fault: Fault, *what: str) -> ScannerError:
+    """Make the error of a device: `what` is wrong, a line each where that is more than one thing, then what to do."""
+    wrong = [*what, _REMEDIES[fault]]
+    if len(what) > 1:
+        wrong = ["\n  ".join(["all of this is wrong:", *what]) + f"\n{_REMEDIES[fault]}"]
+    return ScannerError(fault, f"{device}: {'; '.join(wrong)}")

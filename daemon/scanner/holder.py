@@ -29,11 +29,6 @@ class Slot:
     width: Annotated[float, Interval(gt=0, le=2000)]
     height: Annotated[float, Interval(gt=0, le=2000)]
 
-    @property
-    def window(self) -> Window:
-        """What is scanned of it."""
-        return Window(self.x, self.y, self.width, self.height)
-
 
 @strict
 @dataclass(frozen=True, slots=True)
@@ -43,6 +38,14 @@ class Holder:
     name: Annotated[Line, MinLen(1)]
     slots: Annotated[tuple[Slot, ...], MinLen(1)] = field(metadata={"example": _SLOT})
     description: Line = ""
+
+    @property
+    def windows(self) -> tuple[Window, ...]:
+        """What is scanned, slot by slot."""
+        return tuple(
+            Window(slot.x, slot.y, slot.width, slot.height, f"slot {slot.name} of holder {self.name}")
+            for slot in self.slots
+        )
 
 
 _SCHEMA = Schema(Holder, "a holder")

@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A part of the bed in mm, measured as the device does: from its top left corner."""
+    """A part of the bed in mm, measured as the device does: from its top left corner; `name` is what errors call it."""
 
     x: float
     y: float
     width: float
     height: float
+    name: str = "the window"
 
 
 @dataclass(frozen=True, slots=True)

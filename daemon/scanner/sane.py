@@ -19,7 +19,7 @@ from .device import CORNERS, NEAR, Device, Kind, Option, Range, as_written, same
 from .fault import Fault, scanner_error
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
     import numpy as np
     import numpy.typing as npt
@@ -55,6 +55,8 @@ _SOFT_SELECT, _HARD_SELECT, _SOFT_DETECT, _INACTIVE = 1, 2, 4, 32
 _WORD_BYTES = 4
 _ONE = 1 << 16
 """The number 1 in SANE's fixed point."""
+
+_EDGES = dict(zip(CORNERS, ("left", "top", "right", "bottom"), strict=True))
 
 _WINDOW_SLACK_MM = 0.5
 """By so much a device may move the edge of a window to where it can stop."""
@@ -120,8 +122,7 @@ def open_scanner(name: str) -> Scanner:
         dev = sane.open(name).dev
         told = dev.get_parameters()
     except _sane.error as error:
-        fault = _FAULTS[_STATUS_OF.get(str(error), _IO_ERROR)]
-        fault = Fault.VANISHED if fault in _NOT_THERE else fault
+        fault = Fault.VANISHED if _fault(error) in _NOT_THERE else _fault(error)
         raise scanner_error(name, fault, f"it cannot be opened ({error})") from error
     # There it stands in the object of python-sane, which has no way to ask for it; so what it gives is compared.
     handle = ctypes.c_void_p.from_address(id(dev) + object.__basicsize__).value
@@ -186,29 +187,36 @@ class Scanner:
 
         Refuses with all that is wrong.
         """
-        self._refuse(self._configure(section, window, infrared))
+        self._refuse(self._configure_infrared(section, window) if infrared else self._configure(section, window))
 
     def check(self, section: ScannerSection, windows: Sequence[Window]) -> None:
         """Set the device as for scans of each window and of infrared. Refuses with all that is wrong."""
         described = self._described()
         problems = [_unknown(name, described) for name in (section.lamp,) if name is not None and name not in described]
         for window in windows or (None,):
-            problems += self._configure(section, window, infrared=False)
+            said = self._configure(section, window)
+            problems += said
             if section.infrared_settings:
-                problems += self._configure(section, window, infrared=True)
+                problems += self._configure_infrared(section, window, said)
         self._refuse(list(dict.fromkeys(problems)))
 
-    def _configure(self, section: ScannerSection, window: Window | None, infrared: bool) -> list[str]:
-        problems = self._apply(section.infrared_settings if infrared else section.settings)
+    def _configure(self, section: ScannerSection, window: Window | None) -> list[str]:
+        problems = self._apply(section.settings)
         described = self._described()
-        for name in () if infrared else section.required:
+        for name in section.required:
+            if name in section.settings:
+                continue  # what is wrong with it has been said
             if name not in described:
                 problems.append(f"{_unknown(name, described)}, which is required")
             elif not described[name][1].active:
                 problems.append(f"{name}, which is required, is inactive with these options")
-        if window is not None:
-            problems += self._place(window, section)
-        return problems
+        return problems + self._place(window, section)
+
+    def _configure_infrared(
+        self, section: ScannerSection, window: Window | None, said: Collection[str] = ()
+    ) -> list[str]:
+        problems = self._apply(section.infrared_settings) + self._place(window, section)
+        return [f"infrared.value {section.infrared.value}: {problem}" for problem in problems if problem not in said]
 
     def value(self, name: str) -> Value | None:
         """The value of an option, None where there is none."""
@@ -217,7 +225,7 @@ class Scanner:
 
     def _refuse(self, problems: list[str]) -> None:
         if problems:
-            raise scanner_error(self.name, Fault.REFUSED, "; ".join(problems))
+            raise scanner_error(self.name, Fault.REFUSED, *problems)
 
     def _apply(self, settings: Mapping[str, Value]) -> list[str]:
         """Set options, those that are inactive when others have been set; give what is wrong."""
@@ -234,8 +242,9 @@ class Scanner:
                     problems.append(fault)
                 elif not option.active:
                     waiting[name] = value
+                elif (fault := self._set(number, option, value)) is not None:
+                    problems.append(fault)
                 else:
-                    self._set(number, option, value)
                     done[name] = value
             if len(waiting) == len(pending):
                 problems += [f"{name} is inactive with these options" for name in waiting]
@@ -245,7 +254,7 @@ class Scanner:
         for name, value in self._different(done).items():
             number, option = self._described()[name]
             if option.active:
-                self._set(number, option, value)
+                self._set(number, option, value)  # where that is refused, it has another value below
         described = self._described()
         for name, value in self._different(done).items():
             number, option = described[name]
@@ -262,8 +271,10 @@ class Scanner:
             name: value for name, value in wanted.items() if not same(self._with_value(*described[name]).value, value)
         }
 
-    def _place(self, window: Window, section: ScannerSection) -> list[str]:
-        """Set the window; give what is wrong."""
+    def _place(self, window: Window | None, section: ScannerSection) -> list[str]:
+        """Set the window, if any; give what is wrong."""
+        if window is None:
+            return []
         described = self._described()
         unit = {"mm": "mm", "pixels": "px"}[section.geometry]
         missing = [name for name in CORNERS if name not in described or not described[name][1].active]
@@ -276,28 +287,32 @@ class Scanner:
         per_mm = 1.0 if unit == "mm" else (section.geometry_dpi or section.resolution or 0.0) / 25.4
         far = (window.x + window.width, window.y + window.height)
         wanted = dict(zip(CORNERS, (mm * per_mm for mm in (window.x, window.y, *far)), strict=True))
-        outside = [
-            f"{name} {value:g} {unit} lies outside the device's area, {option.possible}"
+        beside = [
+            f"its {_EDGES[name]} edge at {value / per_mm:g} mm (possible: {limits.low / per_mm:g} to "
+            f"{limits.high / per_mm:g} mm)"
             for name, value in wanted.items()
-            if isinstance((option := described[name][1]).constraint, Range)
-            and not option.constraint.low - NEAR <= value <= option.constraint.high + NEAR
+            if isinstance(limits := described[name][1].constraint, Range)
+            and not limits.low - NEAR <= value <= limits.high + NEAR
         ]
-        if outside:
-            return outside
+        if beside:
+            what_to_do = "correct it in the holder's file, or set a source with a larger area"
+            return [f"{window.name} lies beside the bed: {', '.join(beside)}; {what_to_do}"]
+        problems = []
         for near, away in (("tl-x", "br-x"), ("tl-y", "br-y")):
             # Neither edge may pass the other on the way.
             beyond = wanted[near] > float(self._get(described[away][0]) or 0)
             for name in (away, near) if beyond else (near, away):
                 number, option = described[name]
-                self._set(number, option, round(wanted[name]) if option.kind == "whole number" else wanted[name])
-        problems = []
-        for name, value in wanted.items():
+                value = round(wanted[name]) if option.kind == "whole number" else wanted[name]
+                if (fault := self._set(number, option, value)) is not None:
+                    problems.append(fault)
+        for name, value in () if problems else wanted.items():
             number, option = described[name]
             became = float(self._get(number) or 0)
             step = option.constraint.step if isinstance(option.constraint, Range) else 0
             if abs(became - value) > max(step, 1.0 if unit == "px" else 0.0, _WINDOW_SLACK_MM * per_mm):
                 problems.append(f"{name}: {value:g} {unit} became {became:g}; possible: {option.possible}")
-        return problems
+        return [f"{window.name}: {problem}" for problem in problems]
 
     def _described(self) -> dict[str, tuple[int, Option]]:
         """Numbers and descriptions of all options, without values. Fetched anew: any setting may have changed them."""
@@ -320,10 +335,10 @@ class Scanner:
             self._fail(error, "an option cannot be read")
         return value
 
-    def _set(self, number: int, option: Option, value: Value) -> None:
+    def _set(self, number: int, option: Option, value: Value) -> str | None:
+        """Set an option; say what is wrong where the device refuses that."""
         if option.kind == "push button":
-            self._press(number, option)
-            return
+            return self._press(number, option)
         # python-sane takes nothing but floats for numbers, whose last bit it cuts off, and nothing but integers for
         # switches.
         if isinstance(value, str):
@@ -333,14 +348,19 @@ class Scanner:
         try:
             self._dev.set_option(number, sent)
         except _sane.error as error:
-            self._fail(error, f"{option.name} cannot be set to {as_written(value)}, possible: {option.possible}")
+            what = f"{option.name} cannot be set to {as_written(value)} ({error}); possible: {option.possible}"
+            if _fault(error) is Fault.REFUSED:
+                return what
+            raise scanner_error(self.name, _fault(error), what) from error
+        return None
 
-    def _press(self, number: int, option: Option) -> None:
-        """Press a push button, which python-sane does not do."""
+    def _press(self, number: int, option: Option) -> str | None:
+        """Press a push button, which python-sane does not do; say what is wrong where the device refuses that."""
         status = _library.sane_control_option(self._handle, number, _SET_VALUE, None, ctypes.byref(ctypes.c_int()))
-        if status != _GOOD:
-            fault = _FAULTS.get(status, Fault.IO_ERROR)
-            raise scanner_error(self.name, fault, f"{option.name} cannot be pressed")
+        fault, what = _FAULTS.get(status, Fault.IO_ERROR), f"{option.name} cannot be pressed"
+        if status != _GOOD and fault is not Fault.REFUSED:
+            raise scanner_error(self.name, fault, what)
+        return None if status == _GOOD else what
 
     # --- rows -----------------------------------------------------------------------------------------------
 
@@ -373,8 +393,12 @@ class Scanner:
         self._dev.cancel()
 
     def _fail(self, error: Exception, what: str) -> NoReturn:
-        fault = _FAULTS[_STATUS_OF.get(str(error), _IO_ERROR)]
-        raise scanner_error(self.name, fault, f"{what} ({error})") from error
+        raise scanner_error(self.name, _fault(error), f"{what} ({error})") from error
+
+
+def _fault(error: Exception) -> Fault:
+    """What an error of python-sane means in the middle of things."""
+    return _FAULTS[_STATUS_OF.get(str(error), _IO_ERROR)]
 
 
 def _option(listed: tuple[Any, ...]) -> tuple[int, Option]:
