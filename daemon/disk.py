@@ -18,6 +18,32 @@ def part_of(place: Path) -> Path:
     return place.with_name(place.name + PART)
 
 
+_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+"""What disks answer that know of one name for a file only, as FAT and some network disks do."""
+
+
+def publish(part: Path, place: Path) -> None:
+    """Have a file on the disk, and give it its place, which it gets from nobody else.
+
+    Raises FileExistsError where something is there already, which stays, and OSError; the place is free after that.
+    """
+    sync(part)
+    try:
+        os.link(part, place)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        # Who makes it has the place; until the next step it is empty.
+        os.close(os.open(place, os.O_CREAT | os.O_EXCL))
+        part.replace(place)
+    try:
+        part.unlink(missing_ok=True)
+        sync(place.parent)
+    except OSError:
+        place.unlink(missing_ok=True)
+        raise
+
+
 def sync(file: Path) -> None:
     """Have a file, or the names in a folder, on the disk. Raises OSError."""
     handle = os.open(file, os.O_RDONLY)

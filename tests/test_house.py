@@ -22,7 +22,6 @@ SOURCES = sorted(file for folder in ("daemon", "processing") for file in (ROOT /
 
 TESTED_WITH = {
     "clean": "clean_quality",
-    "disk": "store",
     "empty_glass": "calibrate",
     "glass": "clean_quality",
     "image": "raster",

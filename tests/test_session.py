@@ -153,7 +153,6 @@ def test_the_file_tells_where_it_comes_from(tmp_path: Path) -> None:
     device = Device(DEVICE, "Noname", "frontend-tester", "virtual device")
     plan = Plan(section(200), WINDOW, {"slot": "2", "holder": "mine", "profile": "portra"}, device)
     file = tmp_path / "1.tif"
-    file.write_text("an earlier scan")
     assert scan(plan, file, progress=told.append).file == file
     with tifffile.TiffFile(file) as tiff:
         tags = {tag.name: tag.value for tag in tiff.pages.first.tags}
@@ -383,6 +382,36 @@ def test_a_full_disk_and_a_missing_folder_are_told_before_or_while_rows_come(tmp
         error = fault_of(Plan(section(), WINDOW), tmp_path / "1.tif")
         assert error.fault is Fault.DISK
         assert "cannot be written" in str(error)
+
+
+@pytest.mark.usefixtures("test_backend")
+def test_an_earlier_file_is_never_replaced_also_one_that_comes_during_the_scan(tmp_path: Path) -> None:
+    file = tmp_path / "1.tif"
+    begun = []
+
+    def write(_: Progress) -> None:
+        begun.append(file.exists())
+        file.write_text("an earlier scan")
+
+    for _ in range(2):
+        with pytest.raises(ScannerError, match=f"{DEVICE}: {file} is there already; .* move it away") as caught:
+            scan(Plan(section(75), WINDOW), file, progress=write)
+        assert caught.value.fault is Fault.TAKEN
+        assert [file.read_text() for file in tmp_path.glob("*.tif*")] == ["an earlier scan"]
+    assert begun.count(False) == 1  # the second time, nothing was scanned
+    assert begun.index(False) == 0
+
+
+def test_a_worker_that_cannot_be_started_is_told_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "none"))
+    with pytest.raises(ScannerError, match="the process that talks to it cannot be started: No such file") as caught:
+        Session(DEVICE).__enter__()
+    assert caught.value.fault is Fault.NO_PROCESS
+    assert caught.value.retry
+    with pytest.raises(ScannerError, match="SANE: the process"):
+        devices()
 
 
 @pytest.mark.usefixtures("test_backend")

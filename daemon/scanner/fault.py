@@ -21,6 +21,8 @@ class Fault(Enum):
     CANCELLED = "cancelled"
     REFUSED = "refused"  # an option, or what it leads to
     DISK = "disk"  # the scan cannot be written
+    TAKEN = "taken"  # there is a file of its name
+    NO_PROCESS = "no process"  # what talks to the scanner cannot be started
 
 
 _REMEDIES = {
@@ -37,6 +39,8 @@ _REMEDIES = {
     Fault.CANCELLED: "scan again when you like",
     Fault.REFUSED: '"dustwatch devices --options" tells what is possible',
     Fault.DISK: "free some space, mount the disk that is missing, or give another folder",
+    Fault.TAKEN: "it is not replaced: move it away, or have the scan called otherwise",
+    Fault.NO_PROCESS: "close other programs, or raise this user's limits of processes, open files and memory",
 }
 """Ends of messages: what to do."""
 

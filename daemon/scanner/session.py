@@ -15,9 +15,9 @@ from multiprocessing import Pipe
 from multiprocessing.connection import wait
 from threading import Event
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from ..disk import part_of, sync
+from ..disk import part_of, publish
 from .fault import Fault, scanner_error
 from .plan import Progress, Starting
 
@@ -94,9 +94,11 @@ class Session:
     def scan(self, plan: Plan, file: Path, progress: Callable[[Progress], None]) -> Scanned:
         """Scan into a TIFF, which is whole and on the disk when this returns; until then it is `file`.part.
 
-        An earlier `file` is replaced. No half scan is left, whatever happens, unless this process is killed or
+        An earlier `file` is never replaced. No half scan is left, whatever happens, unless this process is killed or
         the disk goes away.
         """
+        if file.exists():  # better said now than after the scan
+            self._refuse_to_replace(file)
         part = part_of(file)
         try:
             self._light(plan.section)
@@ -122,11 +124,14 @@ class Session:
 
     def _publish(self, part: Path, file: Path) -> None:
         try:
-            sync(part)
-            part.replace(file)
-            sync(file.parent)
+            publish(part, file)
+        except FileExistsError:
+            self._refuse_to_replace(file)
         except OSError as error:
             raise scanner_error(self.device, Fault.DISK, f"{file} cannot be written: {error.strerror}") from error
+
+    def _refuse_to_replace(self, file: Path) -> NoReturn:
+        raise scanner_error(self.device, Fault.TAKEN, f"{file} is there already")
 
 
 class _Worker:
@@ -139,16 +144,21 @@ class _Worker:
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> _Worker:
-        self._connection, theirs = Pipe()
-        with theirs:
-            # In a session of its own, for Ctrl-C at the terminal is ours to answer. What backends print is not ours.
-            self._process = subprocess.Popen(  # noqa: S603  (all of it is ours)
-                [sys.executable, "-P", "-m", f"{__package__}.worker", str(theirs.fileno()), str(os.getpid())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                start_new_session=True,
-            )
+        try:
+            self._connection, theirs = Pipe()
+            with theirs:
+                # In a session of its own, for Ctrl-C at the terminal is ours to answer. What backends print is not
+                # ours.
+                self._process = subprocess.Popen(  # noqa: S603  (all of it is ours)
+                    [sys.executable, "-P", "-m", f"{__package__}.worker", str(theirs.fileno()), str(os.getpid())],
+                    pass_fds=[theirs.fileno()],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    start_new_session=True,
+                )
+        except OSError as error:
+            what = f"the process that talks to it cannot be started: {error.strerror}"
+            raise scanner_error(self._name, Fault.NO_PROCESS, what) from error
         return self
 
     def __exit__(
