@@ -144,7 +144,7 @@ def test_a_hand_scanner_says_only_at_the_end_how_long_the_picture_is(tmp_path: P
     scanned = scan(Plan(section(100, 8, hand_scanner=True)), tmp_path / "1.tif", progress=told.append)
     assert tifffile.imread(tmp_path / "1.tif").shape == (scanned.height, scanned.width, 3)
     assert told[-1].rows == scanned.height > 100
-    assert {(each.of_rows, each.seconds_left) for each in told} == {(None, None)}
+    assert {each.of_rows for each in told} == {None}
 
 
 @pytest.mark.usefixtures("test_backend")
@@ -167,7 +167,7 @@ def test_the_file_tells_where_it_comes_from(tmp_path: Path) -> None:
         "profile": "portra",
         "options": {"resolution": 200.0, "depth": 16} | PATTERN,
     }
-    assert (told[0].rows, told[-1].rows, told[-1].seconds_left) == (0, told[-1].of_rows, 0)
+    assert (told[0].rows, told[-1].rows) == (0, told[-1].of_rows)
     assert workers() == []
 
 

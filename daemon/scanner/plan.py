@@ -41,15 +41,13 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a scan is. `of_rows` and `seconds_left` are None where the device does not know its rows beforehand.
+    """How far a scan is. `of_rows` is None where the device does not know its rows beforehand.
 
     Rows of all passes count: a second scan for infrared has as many as the first.
     """
 
     rows: int
     of_rows: int | None
-    bytes_per_s: float
-    seconds_left: float | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,9 +109,8 @@ class _Passes:
         self._require_room((first.height or 0) * first.width * samples * dtype.itemsize)
         self._brightness = Brightness(self._colours, dtype)
         self._tiff = StreamedTiff(file, first.width, samples, dtype)
-        self._begun = monotonic()
         self._told = 0.0
-        self._rows = self._bytes = 0
+        self._rows = 0
 
     def close(self) -> None:
         """Close the file."""
@@ -139,7 +138,6 @@ class _Passes:
                 sleep(_IDLE_S)
                 continue
             filled += count
-            self._bytes += count
             self._rows = rows_before + top + filled // frame.row_bytes
             if filled == block.size:
                 self._put(top, first, samples, block)
@@ -184,10 +182,7 @@ class _Passes:
         if now - self._told < every_s:
             return
         self._told = now
-        speed = self._bytes / max(now - self._begun, 1e-3)
-        rows_per_s = self._rows / max(now - self._begun, 1e-3)
-        left = (self._of_rows - self._rows) / rows_per_s if self._of_rows and rows_per_s else None
-        self._tell(Progress(self._rows, self._of_rows, speed, left))
+        self._tell(Progress(self._rows, self._of_rows))
 
     def _require_depth(self, frame: Frame, asked: int | None) -> None:
         if frame.depth not in (8, 16) or asked not in (None, frame.depth):
