@@ -131,10 +131,15 @@ class _Passes:
         block = np.empty((size, frame.row_bytes), np.uint8)
         top = filled = 0
         rows_before = self._rows
+        hung_up = False
         self._report(0)
         while (count := self._scanner.read(block, filled)) is not None:
-            if not count:  # some do not wait for rows; the net backend does so for ever when its connection broke
+            if not count:  # some do not wait for rows
                 self._tell(None)
+                if hung_up:
+                    raise scanner_error(self._scanner.name, Fault.VANISHED, "the connection to it broke")
+                # The net backend takes that for rows to come, for ever. Others read the end that they are told of.
+                hung_up = self._scanner.hung_up()
                 sleep(_IDLE_S)
                 continue
             filled += count

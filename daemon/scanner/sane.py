@@ -8,6 +8,10 @@ here before it gets there, and read back.
 from __future__ import annotations
 
 import ctypes
+import fcntl
+import select
+import termios
+from array import array
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -88,6 +92,7 @@ _library.sane_control_option.argtypes = (
     ctypes.c_void_p,
     ctypes.POINTER(ctypes.c_int),
 )
+_library.sane_get_select_fd.argtypes = (ctypes.c_void_p, ctypes.POINTER(ctypes.c_int))
 _library.sane_read.argtypes = (ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.POINTER(ctypes.c_int))
 
 _STATUS_OF = {_library.sane_strstatus(status).decode(): status for status in _FAULTS}
@@ -387,6 +392,25 @@ class Scanner:
             fault = Fault.IO_ERROR if fault is Fault.REFUSED else fault
             raise scanner_error(self.name, fault, "it stopped in the middle of a scan")
         return count.value
+
+    def hung_up(self) -> bool:
+        """Whether the other end of that through which rows come has closed it, and nothing is left in it.
+
+        False where the backend does not say what that is.
+        """
+        fd = ctypes.c_int()
+        if _library.sane_get_select_fd(self._handle, ctypes.byref(fd)) != _GOOD:
+            return False
+        poll = select.poll()
+        poll.register(fd.value, select.POLLRDHUP)
+        if not poll.poll(0):
+            return False
+        left = array("i", [0])
+        try:
+            fcntl.ioctl(fd.value, termios.FIONREAD, left)
+        except OSError:
+            return False
+        return not left[0]
 
     def cancel(self) -> None:
         """End the scan: after its last pass, too."""

@@ -220,7 +220,11 @@ class _Worker:
             raise scanner_error(self._name, Fault.VANISHED, "the connection to it broke") from error
 
     def _await(self, process: subprocess.Popen[bytes], limit: float) -> None:
-        """Wait for the next message; of a process that hangs there is no use in waiting any longer."""
+        """Wait for the next message; of a process that hangs there is no use in waiting any longer.
+
+        A connection that breaks is told by libsane, or seen by the worker. But where the other machine freezes or its
+        cable is cut, sane_read waits in the system for what does not come: only this tells it from a slow scanner.
+        """
         deadline = monotonic() + limit
         while not self._stopped.is_set():
             if wait([self._connection], _POLL_S):
