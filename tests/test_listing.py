@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from tests.rolls import command
 from tests.saned import needs_sane
-from tests.scanning import VirtualScanner, sane_config, virtual_scanner
+from tests.scanning import VirtualScanner, fresh_address, sane_config, virtual_scanner
 
 
 def run(config: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
@@ -39,6 +40,50 @@ def test_devices_are_listed_with_what_matters_for_film(virtual: VirtualScanner) 
         "area": "203 x 254 mm",  # of the transparency unit: the flatbed's is larger
         "buttons": "scan, file, email, copy",
     }
+
+
+STUBBORN = """
+import sys
+
+from dustwatch.daemon.virtual.bed import Bed
+from dustwatch.daemon.virtual.console import run_virtual_scanner
+from dustwatch.daemon.virtual.film_scanner import FilmScanner, RefusedError, Session
+from dustwatch.daemon.virtual.protocol import Status
+
+
+class StubbornSession(Session):
+    def set(self, number, value):
+        if self._option(number).name == "source":
+            raise RefusedError(Status.INVALID)
+        return super().set(number, value)
+
+
+class Stubborn(FilmScanner):
+    def open(self):
+        super().open()
+        return StubbornSession(self)
+
+
+run_virtual_scanner(Stubborn(Bed(1, [])), sys.argv[1], 6566)
+"""
+
+
+@needs_sane
+def test_of_a_device_whose_light_for_film_cannot_be_set_the_rest_is_told(tmp_path: Path) -> None:
+    address = fresh_address()
+    arguments = [sys.executable, "-c", STUBBORN, address]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        done = run(sane_config(tmp_path, "net", address))
+        process.terminate()
+    assert done.returncode == 0, done.stderr
+    *_, area, buttons, unknown = (line.split(maxsplit=1) for line in done.stdout.splitlines())
+    assert (area, buttons[0], unknown[0]) == (["area", "215.9 x 297.2 mm"], "buttons", "unknown")
+    assert unknown[1].startswith(
+        f"what of this is different with source Transparency Unit: net:{address}:film: source cannot be set to "
+        "Transparency Unit (Invalid argument); possible: Flatbed, "
+    )
 
 
 @needs_sane

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .device import as_written, film_features
+from .fault import ScannerError
 from .session import Session
 
 if TYPE_CHECKING:
@@ -14,11 +15,19 @@ if TYPE_CHECKING:
 
 
 def film_text(device: str) -> str:
-    """Say what a device has for film, with its light for film on. Raises ScannerError as `Session` does."""
+    """Say what a device has for film, with its light for film on. Raises ScannerError as `Session` does.
+
+    Where that light cannot be set, it says what is known without, and what is not.
+    """
+    unknown = ""
     with Session(device) as session:
         has = film_features(session.options())
         if has.transparency:  # it often has an area and resolutions of its own
-            has = film_features(session.options({"source": has.transparency[0]}))
+            source = has.transparency[0]
+            try:
+                has = film_features(session.options({"source": source}))
+            except ScannerError as error:
+                unknown = f"what of this is different with source {source}: {error}"
     area = f"{has.area_mm[0]:g} x {has.area_mm[1]:g} mm" if has.area_mm else ""
     rows = [
         ("film", ", ".join(f"source {value}" for value in has.transparency)),
@@ -28,6 +37,8 @@ def film_text(device: str) -> str:
         ("area", area),
         ("buttons", ", ".join(has.buttons)),
     ]
+    if unknown:
+        rows.append(("unknown", unknown))
     return _table((name, told or "-") for name, told in rows)
 
 
