@@ -24,11 +24,13 @@ class FilmScanner:
     """The part of python-sane that a film scanner of the kind of coolscan3 needs: its window is in pixels.
 
     It refuses edges that pass each other, and moves them to multiples of `grid`, at most to `most`. To set the option
-    `refused` fails with the error of this text.
+    `refused` fails with the error of this text, and so does reading the option `secret`.
     """
 
-    def __init__(self, grid: int = 1, most: int = 1 << 30, refused: tuple[str, str] = ("", "")) -> None:
-        self.grid, self.most, self.refused = grid, most, refused
+    def __init__(
+        self, grid: int = 1, most: int = 1 << 30, refused: tuple[str, str] = ("", ""), secret: str = ""
+    ) -> None:
+        self.grid, self.most, self.refused, self.secret = grid, most, refused, secret
         self.values = [0, 0, *SIZE_PX]
 
     def get_options(self) -> list[tuple[Any, ...]]:
@@ -36,6 +38,10 @@ class FilmScanner:
         return [(number, name, name, "", INT, PIXEL, 4, SOFT, limits[number]) for number, name in enumerate(CORNERS)]
 
     def get_option(self, number: int) -> int:
+        import _sane
+
+        if self.secret == CORNERS[number]:
+            raise _sane.error("Invalid argument")
         return self.values[number]
 
     def set_option(self, number: int, value: int) -> int:
@@ -120,6 +126,16 @@ def test_what_the_device_refuses_is_listed_with_all_that_is_wrong() -> None:
         "  the window: br-x cannot be set to 945 (Invalid argument); possible: 0 to 3946 px",
         '"dustwatch devices --options" tells what is possible',
     ]
+
+
+def test_an_option_that_the_device_does_not_tell_hides_no_other() -> None:
+    from dustwatch.daemon.scanner.sane import Scanner
+
+    scanner = Scanner("film", FilmScanner(secret="br-x"), None)
+    assert [option.value for option in scanner.options()] == [0, 0, None, SIZE_PX[1]]
+    with pytest.raises(ScannerError, match="br-x: 1000 cannot be read back") as caught:
+        scanner.check(ScannerSection(options={"br-x": 1000, "br-y": 1 << 20}), [])
+    assert "br-y cannot be 1048576" in str(caught.value)
 
 
 def test_a_device_that_fails_while_it_is_set_is_not_refusing() -> None:

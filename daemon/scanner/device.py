@@ -64,8 +64,9 @@ class Option:
     """An option of a device as it is at the moment.
 
     `unit` is ``""``, ``px``, ``bit``, ``mm``, ``dpi``, ``%`` or ``µs``. `constraint` is None where any value goes.
-    `value` is None where there is none: of an inactive option, and where it is not `readable`, as a push button, a
-    `table` (several numbers in one option), and a `button`, which is pressed on the device by hand, or a sensor there.
+    `value` is None where there is none: of an inactive option, of one that the device refuses to tell, and where it is
+    not `readable`, as a push button, a `table` (several numbers in one option), and a `button`, which is pressed on the
+    device by hand, or a sensor there.
     """
 
     name: str

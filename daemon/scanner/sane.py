@@ -20,7 +20,7 @@ import sane
 
 from ..errors import ExitCode, ServiceError
 from .device import CORNERS, NEAR, Device, Kind, Option, Range, as_written, same, unfit
-from .fault import Fault, scanner_error
+from .fault import Fault, ScannerError, scanner_error
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -264,7 +264,9 @@ class Scanner:
         for name, value in self._different(done).items():
             number, option = described[name]
             became = self._with_value(number, option).value
-            what = "is inactive with these options" if became is None else f"became {as_written(became)}"
+            what = f"became {as_written(became)}"
+            if became is None:
+                what = "cannot be read back" if option.active else "is inactive with these options"
             problems.append(f"{name}: {as_written(value)} {what}; possible: {option.possible}")
         return problems
 
@@ -330,7 +332,12 @@ class Scanner:
     def _with_value(self, number: int, option: Option) -> Option:
         if not (option.active and option.readable):
             return option
-        value = self._get(number)
+        try:
+            value = self._get(number)
+        except ScannerError as error:
+            if error.fault is not Fault.REFUSED:
+                raise
+            return option
         return replace(option, value=bool(value) if option.kind == "switch" else value)
 
     def _get(self, number: int) -> Value | None:
