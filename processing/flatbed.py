@@ -97,8 +97,7 @@ def exposed(view: View) -> Iterator[Band]:
     for number, ((first, end), glass, specks) in enumerate(zip(bands, glasses, on_film, strict=True)):
         film = _selected(_through_film(view, (first, end), number, held) ** passes, view.samples)
         seen = film * np.power(10.0, -passes * (glass + specks), dtype=np.float32)[..., None]
-        noisy = sensed(seen, _ROLL.noise, np.random.default_rng((*view.noise, number)))
-        scan = np.rint(np.clip(noisy, 1e-4, 1.0) * 65535).astype(np.uint16)
+        scan = np.rint(np.clip(_sensed(seen, view, number), 1e-4, 1.0) * 65535).astype(np.uint16)
         yield Band(scan, film, glass * np.float32(passes), specks * np.float32(passes))
 
 
@@ -164,6 +163,14 @@ def _exposure(film: Film) -> float:
 def _specks(film: Film) -> tuple[Dirt, ...]:
     """The dirt on a film, which goes with it."""
     return scattered(film.area, _SPECKS_PER_FILM, np.random.default_rng((film.seed, 35, film.number)))
+
+
+def _sensed(light: Planes, view: View, band: int) -> Planes:
+    """`light` as the sensor counts it: colours and infrared each as they would be counted without the other."""
+    colours = CHANNELS[view.samples] - ("infrared" in view.samples)
+    parts = np.split(light, [colours], axis=-1)
+    rngs = (np.random.default_rng((*view.noise, band, infrared)) for infrared in (0, 1))
+    return np.concatenate([sensed(part, _ROLL.noise, rng) for part, rng in zip(parts, rngs, strict=True)], axis=-1)
 
 
 def _selected(light: Planes, samples: Samples) -> Planes:

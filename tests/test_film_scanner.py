@@ -71,7 +71,7 @@ def test_one_client_has_it_at_a_time_and_finds_everything_at_its_default() -> No
 def test_all_that_holds_something_can_be_read_and_has_a_title() -> None:
     session = FilmScanner(Bed(1)).open()
     options = session.descriptors()
-    assert get(session, "") == (len(options),)
+    assert session.get(0)[1] == (len(options),)
     names = [one.name for one in options if one.name]
     assert len(names) == len(set(names))
     for index, one in enumerate(options):
@@ -92,6 +92,24 @@ def test_film_options_are_active_with_a_transparency_unit_only_which_is_smaller(
     assert descriptor(session, "br-x").constraint == Range(0, 203 * MM)
     assert get(session, "br-x") == (203 * MM,)
     assert get(session, "br-y") == (254 * MM,)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "info"),
+    [
+        ("mode", "Gray", Info.RELOAD_PARAMETERS),
+        ("depth", 8, Info.RELOAD_PARAMETERS),
+        ("resolution", 600, Info.RELOAD_PARAMETERS),
+        ("br_x", 100 * MM, Info.RELOAD_PARAMETERS),
+        ("mode", "Color", Info.NONE),
+        ("film_type", "Negative Film", Info.NONE),
+        ("infrared", 1, Info.NONE),
+        ("lamp", 0, Info.NONE),
+    ],
+)
+def test_setting_an_option_tells_what_else_it_changes(name: str, value: int | str, info: Info) -> None:
+    _, session = opened()
+    assert put(session, **{name: value}) == info
 
 
 @given(dpi=st.integers(-10, 10_000))

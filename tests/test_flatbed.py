@@ -58,6 +58,11 @@ def test_infrared_sees_the_dirt_and_hardly_the_picture() -> None:
     np.testing.assert_array_equal(both.film, np.concatenate([colour.film, infrared.film], axis=-1))
 
 
+def test_infrared_beside_them_leaves_the_colours_as_they_are_bit_for_bit() -> None:
+    colour, infrared, both = (whole(view(samples=one)).scan for one in ("colour", "infrared", "colour and infrared"))
+    np.testing.assert_array_equal(both, np.concatenate([colour, infrared], axis=-1))
+
+
 def test_a_window_shows_film_holder_and_film() -> None:
     grid = Grid(SLOT.y - 1, SLOT.x - 1, 20.0, 160, 220)
     seen = whole(view(grid))

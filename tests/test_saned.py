@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import signal
@@ -10,7 +11,7 @@ import struct
 import subprocess
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +19,8 @@ import pytest
 import tifffile
 
 from dustwatch.daemon.virtual.bed import Bed
+from dustwatch.daemon.virtual.film_scanner import FilmScanner
+from dustwatch.daemon.virtual.saned import _Client
 from dustwatch.processing.figures import figures, mean_figures
 from dustwatch.processing.flatbed import Samples, exposed
 from dustwatch.processing.platen import Grid
@@ -305,6 +308,29 @@ def test_a_client_that_does_not_fetch_its_frame_does_not_hold_up_others(lively: 
         assert struct.unpack(">i", reply[20:24]) == (0,)
         assert b"Device busy" in lively.scanimage("-A").stderr
     assert lively.scan(*SMALL).shape == (94, 142, 3)
+
+
+def test_giving_up_a_frame_can_itself_be_given_up() -> None:
+    async def give_up() -> None:
+        held = asyncio.Event()
+
+        async def lingering() -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await held.wait()
+
+        client = _Client(FilmScanner(Bed(1)), asyncio.StreamReader(), cast("asyncio.StreamWriter", None))
+        client._delivery = asyncio.create_task(lingering())
+        await asyncio.sleep(0)
+        giving_up = asyncio.create_task(client._stop_delivery())
+        await asyncio.sleep(0)
+        giving_up.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await giving_up
+        held.set()
+
+    asyncio.run(give_up())
 
 
 @pytest.mark.parametrize("client", ["none", "idle", "in a frame", "stalled"])

@@ -55,18 +55,6 @@ _REMEMBERED = 1024
 """Of so many scans the truth can be asked for."""
 
 _SETTABLE = Capability.SOFT_SELECT | Capability.SOFT_DETECT
-_RELOAD = {
-    "mode": Info.RELOAD_PARAMETERS,
-    "depth": Info.RELOAD_PARAMETERS,
-    "resolution": Info.RELOAD_PARAMETERS,
-    "source": Info.RELOAD_PARAMETERS | Info.RELOAD_OPTIONS,
-    "infrared": Info.RELOAD_PARAMETERS,
-    "tl-x": Info.RELOAD_PARAMETERS,
-    "tl-y": Info.RELOAD_PARAMETERS,
-    "br-x": Info.RELOAD_PARAMETERS,
-    "br-y": Info.RELOAD_PARAMETERS,
-}
-"""What else changes when these are set."""
 
 
 class RefusedError(Exception):
@@ -177,14 +165,16 @@ class Session:
     def get(self, number: int) -> tuple[Descriptor, Value]:
         """Give an option and what it holds; that releases a button. Raises RefusedError for what holds nothing."""
         option = self._option(number)
-        if option.name not in self._values and option.name not in BUTTONS:
-            raise RefusedError(Status.INVALID)
         if option.capabilities & Capability.INACTIVE:
             raise RefusedError(Status.INVALID)
+        if number == _COUNT:
+            return option, (len(_OPTIONS),)
         if option.name in BUTTONS:
             pressed = option.name in self._scanner.pressed
             self._scanner.pressed.discard(option.name)
             return option, (int(pressed),)
+        if option.name not in self._values:
+            raise RefusedError(Status.INVALID)
         return option, self._values[option.name]
 
     def set(self, number: int, value: Value) -> tuple[Descriptor, Value, Info]:
@@ -199,6 +189,7 @@ class Session:
             raise RefusedError(Status.DEVICE_BUSY)
         if option.kind == Kind.BUTTON:
             return option, None, Info.NONE
+        options, parameters = self.descriptors(), self.parameters()
         held = _closest(value, option)
         self._values[option.name] = held
         self._announced = self._next_page = None
@@ -206,8 +197,12 @@ class Session:
             for name in ("tl-x", "tl-y", "br-x", "br-y"):
                 place = self._now(next(one for one in _OPTIONS if one.name == name))
                 self._values[name] = _closest(self._values[name], place)
-        info = _RELOAD.get(option.name, Info.NONE)
-        return option, held, info if held == value else info | Info.INEXACT
+        info = Info.NONE if held == value else Info.INEXACT
+        if self.descriptors() != options:
+            info |= Info.RELOAD_OPTIONS
+        if self.parameters() != parameters:
+            info |= Info.RELOAD_PARAMETERS
+        return option, held, info
 
     def _option(self, number: int) -> Descriptor:
         if not 0 <= number < len(_OPTIONS):
@@ -347,6 +342,9 @@ def _edge(name: str, title: str, description: str) -> Descriptor:
 
 _BUTTON = Capability.HARD_SELECT | Capability.SOFT_DETECT
 
+_COUNT = 0
+"""The option that says how many there are; SANE wants it to be the first."""
+
 _OPTIONS = (
     Descriptor("", "Number of options", "How many options there are.", Kind.INT, Unit.NONE, 4, Capability.SOFT_DETECT),
     _group("Scan Mode"),
@@ -390,7 +388,6 @@ _OPTIONS = (
 )
 
 _DEFAULTS: dict[str, Value] = {
-    "": (len(_OPTIONS),),
     "mode": "Color",
     "depth": (16,),
     "resolution": (300,),

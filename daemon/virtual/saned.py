@@ -155,8 +155,7 @@ class _Client:
     async def _stop_delivery(self) -> None:
         if self._delivery is not None:
             self._delivery.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._delivery
+            await asyncio.wait([self._delivery])  # whose being cancelled is not ours
             self._delivery = None
 
     async def _deliver(self, session: Session, frame: Frame, listener: socket.socket) -> None:
