@@ -270,7 +270,7 @@ def watch_command(
     "--loads",
     type=click.IntRange(0),
     metavar="N",
-    help="So many, one upon the other. Without, Enter says when the next one lies there.",
+    help="So many, one upon the other. Without, Enter says that the next one lies there, q and Enter that none does.",
 )
 @click.option(
     "--button", "buttons", multiple=True, metavar="NAME", help="So does this button of the scanner, without --loads."
@@ -303,6 +303,9 @@ def scan_command(
     scanner and slot. How the scanner is set is said in the profile, in its section "scanner". A scanner that is jammed,
     busy or gone for a while is asked again until it works, and a half scan never appears. After Ctrl-C the next run
     goes on with a new load; with --loads 0 it only cleans.
+
+    Where the input is not a terminal, every line on it begins the next load, one with a q in it ends the session, and
+    so does its end: with "< /dev/null" one load is scanned.
     """
     from .scan import scan_roll
     from .settings import state_folder
@@ -344,8 +347,9 @@ def run_command(config: Path) -> None:
     settings = load_settings(config)
     log.setup()
     folders = [*settings.folders, *(one for scanner in settings.scanners for one in scanner.folders.values())]
-    feeds = [feed_of(scanner) for scanner in settings.scanners]
-    serve(folders, state_folder(settings.state), settings.threads or _cores(), patient=True, feeds=feeds)
+    state = state_folder(settings.state)
+    feeds = [feed_of(scanner, state) for scanner in settings.scanners]
+    serve(folders, state, settings.threads or _cores(), patient=True, feeds=feeds)
 
 
 @cli.command("status")

@@ -18,6 +18,7 @@ from itertools import repeat
 from threading import Event
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
+from .errors import ExitCode, ServiceError
 from .scanner.fault import Fault, ScannerError, scanner_error
 from .scanner.plan import Plan
 from .scanner.session import Session, devices
@@ -104,23 +105,28 @@ class Feed:
         device: str,
         begin: Begin,
         *,
+        patient: bool = True,
         stall_s: float = 30.0,
         pause_s: float = _PAUSE_S,
         progress: Callable[[Doing], None] | None = None,
     ) -> None:
         """`begin` gives what there is to scan; a session that says nothing for `stall_s` hangs.
 
-        After a fault it waits `pause_s`, then twice as long, and so on.
+        A scanner that is not there is waited for by who is `patient`, as a service should be. Who is not waits only
+        for one that has been there, or that SANE lists; else the name is wrong, and that is the end of it. After a
+        fault it waits `pause_s`, then twice as long, and so on.
         """
         self.device = device
         self.scanned = 0
         self._begin = begin
+        self._patient = patient
         self._stall_s = stall_s
         self._pause_s = pause_s
         self._progress = progress
         self._stopped = Event()
         self._session: Session | None = None
         self._device: Device | None = None
+        self._known = False
         self._checked: list[tuple[ScannerSection, tuple[Window, ...]]] = []
         self._fault = ""
         self._doing = "waiting"
@@ -146,6 +152,18 @@ class Feed:
         self._stopped.set()
         if session := self._session:
             session.stop()
+
+    def check(self, load: Load, buttons: Sequence[str]) -> None:
+        """See that the scanner is there, has these buttons and does what a load wants; before it is running.
+
+        Raises ScannerError, and ServiceError (usage) where SANE is not installed or does not know the scanner.
+        """
+        try:
+            self._check(load)
+            if buttons:
+                self.pressed(buttons)  # what was pressed before does not count
+        finally:
+            self._close()
 
     @property
     def ended(self) -> bool:
@@ -176,8 +194,7 @@ class Feed:
 
     def _run(self, ring: Callable[[], None]) -> None:
         with suppress(ScannerError):  # who makes it is told in the scans, if that can be found out
-            listed = devices(min(self._stall_s, _LISTED_WITHIN_S), self._stopped)
-            self._device = next((one for one in listed if one.name == self.device), None)
+            self._device = self._listed().get(self.device)
         try:
             for load in self._begin(self):
                 self._scan_load(load, ring)
@@ -187,12 +204,20 @@ class Feed:
         finally:
             self._close()
 
-    def _scan_load(self, load: Load, ring: Callable[[], None]) -> None:
-        """Scan every slot; where one has nothing in it, that is left out."""
+    def _listed(self) -> dict[str, Device]:
+        """The scanners that SANE finds, by name."""
+        return {one.name: one for one in devices(min(self._stall_s, _LISTED_WITHIN_S), self._stopped)}
+
+    def _check(self, load: Load) -> None:
+        """Have the device checked for what a load wants, once."""
         wanted = load.section, load.windows
         if wanted not in self._checked:
             self._insist(lambda session: session.check(*wanted))
             self._checked.append(wanted)
+
+    def _scan_load(self, load: Load, ring: Callable[[], None]) -> None:
+        """Scan every slot; where one has nothing in it, that is left out."""
+        self._check(load)
         number = self._insist(lambda _: self._make_ready(load))
         names = [slot.name for slot in load.holder.slots] if load.holder else [None]
         slots = list(zip(names, load.windows or (None,), strict=True))
@@ -248,18 +273,38 @@ class Feed:
                 self._close()
                 if self._stopped.is_set():
                     raise _EndedError from error
+                if error.fault is Fault.BLANK:
+                    self._note_works()  # it is the slot that has nothing in it
                 if not error.retry:
                     raise
+                if error.fault is Fault.VANISHED:
+                    self._require_known()
                 if self._fault != str(error):
                     self._fault = str(error)
                     _log.warning("%s; it is tried again until it works", error)
                 self.wait(pause_s)
                 pause_s = min(2 * pause_s, _SOON_S if error.fault in _BY_HAND else _LONGEST_PAUSE_S)
             else:
-                if self._fault:
-                    self._fault = ""
-                    _log.info("%s: works again", self.device)
+                self._note_works()
                 return done
+
+    def _note_works(self) -> None:
+        if self._fault:
+            self._fault = ""
+            _log.info("%s: works again", self.device)
+
+    def _require_known(self) -> None:
+        """Raise ServiceError (usage) where the name of the scanner must be wrong."""
+        if self._patient or self._known:
+            return
+        try:
+            listed = self._listed()
+        except ScannerError:
+            return  # nobody knows
+        if self.device not in listed:
+            there = f"there are: {', '.join(listed)}" if listed else "SANE finds none: is it switched on?"
+            raise ServiceError(f"{self.device}: there is no such scanner; {there}", ExitCode.USAGE)
+        self._known = True
 
     def _opened(self) -> Session:
         """The session that there is, or a new one."""
@@ -268,6 +313,7 @@ class Feed:
             if self._stopped.is_set():  # perhaps before anybody could stop this one
                 raise _EndedError
             session.__enter__()
+            self._known = True
         return self._session
 
     def _close(self) -> None:
@@ -294,35 +340,40 @@ def on_buttons(loads: Mapping[str, Load]) -> Begin:
 
 
 def by_hand(load: Load, keys: int, buttons: Sequence[str]) -> Begin:
-    """A load at once, then one whenever Enter comes from the file descriptor `keys`, or a button is pressed.
+    """A load at once, then one whenever a line comes from the file descriptor `keys`, or a button is pressed.
 
-    Enter counts from when the film can be changed: one that was typed while it was scanned would have the same film
-    scanned again. A line with a q in it ends the feed, and so does the end of the input.
+    At a terminal a line counts from when the film can be changed: one that was typed while it was scanned would have
+    the same film scanned again. A q in it ends the feed, and so does the end of the input.
     """
 
     def begin(feed: Feed) -> Iterator[Load]:
-        if buttons:
-            feed.pressed(buttons)  # are they there? What was pressed before does not count
         while True:
             yield load
-            if os.isatty(keys) and b"q" in _typed(keys).lower():
+            if os.isatty(keys) and _ends(_typed(keys)):
                 return
             or_button = f" or the scanner's button {' or '.join(buttons)}" if buttons else ""
             _log.info("%s: put the next film in and press Enter%s; q and Enter to end", feed.device, or_button)
             while not (buttons and feed.pressed(buttons)):
                 feed.wait(_POLL_S)
-                if select.select([keys], [], [], 0)[0]:
-                    typed = os.read(keys, 4096)
-                    if not typed or b"q" in typed.lower():
-                        return
+                typed = _typed(keys)
+                if _ends(typed):
+                    return
+                if typed:
                     break
 
     return begin
 
 
-def _typed(keys: int) -> bytes:
-    """What has been typed at a terminal so far."""
-    return os.read(keys, 4096) if select.select([keys], [], [], 0)[0] else b""
+def _typed(keys: int) -> bytes | None:
+    """What has come since, if anything; empty at the end of the input, as when the terminal has been closed."""
+    try:
+        return os.read(keys, 4096) if select.select([keys], [], [], 0)[0] else None
+    except OSError:
+        return b""
+
+
+def _ends(typed: bytes | None) -> bool:
+    return typed is not None and (not typed or b"q" in typed.lower())
 
 
 def _next_number(load: Load) -> int:

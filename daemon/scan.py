@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import sys
 from typing import TYPE_CHECKING
 
@@ -16,6 +18,7 @@ from . import log
 from .errors import ExitCode, ServiceError
 from .feed import Doing, Feed, Load, by_hand, counted, on_buttons
 from .film import load_profile
+from .scanner.fault import ScannerError
 from .scanner.holder import load_holder
 from .service import serve, state_name
 from .settings import SCANNED_STILL_S, FolderSettings, ScannerSettings, refuse_harm
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .scanner.section import ScannerSection
+
+_log = logging.getLogger(__name__)
 
 
 def scan_roll(
@@ -48,39 +53,82 @@ def scan_roll(
     """
     folder = FolderSettings(roll.absolute() / "scans", roll.absolute() / "clean", profile, still_s=SCANNED_STILL_S)
     load = _load(folder, holder, None)
-    try:
-        folder.input.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        reason = f"{folder.input}: cannot be made ({error.strerror}); give another ROLL"
-        raise ServiceError(reason, ExitCode.USAGE) from error
-    refuse_harm(folder, state)
-    begin = by_hand(load, sys.stdin.fileno(), buttons) if loads is None else counted(load, loads)
+    begin = by_hand(load, _keys(), buttons) if loads is None else counted(load, loads)
+    # Until the service knows better: the scanner may have to be waited for.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     with _Display(loads) as display:
-        feed = Feed(device, begin, stall_s=stall_s, progress=display.scanning)
+        feed = Feed(device, begin, patient=False, stall_s=stall_s, progress=display.scanning)
+        if loads != 0:
+            _make_scans(feed, load, buttons)
+        refuse_harm(folder, state)
         feeds = [] if loads == 0 else [feed]
         done = serve([folder], state, threads, patient=False, feeds=feeds, until_fed=True, show=display.cleaning)
     if not done:
         raise SystemExit(ExitCode.INTERRUPTED)
-    if feed.error is not None:
-        raise ServiceError(str(feed.error), ExitCode.SOME_FAILED if feed.scanned else ExitCode.USAGE) from feed.error
     status = read_journal(state / state_name(folder) / "journal.sqlite")
     click.echo(f"{feed.scanned} scanned into {folder.input}; in {folder.output} {_counted(status.frames) or 'nothing'}")
+    if feed.error is not None:  # which has been told as it happened
+        raise SystemExit(ExitCode.SOME_FAILED if feed.scanned else ExitCode.USAGE)
     if status.to_do or status.troubles:
         reasons = [str(trouble["reason"]) for trouble in status.troubles.values()]
         what = "\n".join(reasons) or f"{status.to_do} frames could not be cleaned; mend what is said above"
         raise ServiceError(f"{what}; then run it again with --loads 0", ExitCode.SOME_FAILED)
 
 
-def feed_of(scanner: ScannerSettings) -> Feed:
-    """The feed of a scanner of the service, whose buttons have film scanned.
+def _make_scans(feed: Feed, load: Load, buttons: Sequence[str]) -> None:
+    """Make the folder of the scans, once the scanner has answered that it does what is wanted."""
+    try:
+        feed.check(load, buttons)
+        load.scans.mkdir(parents=True, exist_ok=True)
+    except ScannerError as error:
+        raise ServiceError(str(error), ExitCode.USAGE) from error
+    except OSError as error:
+        reason = f"{load.scans}: cannot be made ({error.strerror}); give another ROLL"
+        raise ServiceError(reason, ExitCode.USAGE) from error
 
-    Raises ServiceError (usage) where a profile or a holder cannot be read.
+
+def _keys() -> int:
+    """Where the operator types; nowhere, if the input has been closed."""
+    return os.open(os.devnull, os.O_RDONLY) if sys.stdin is None else sys.stdin.fileno()
+
+
+def feed_of(scanner: ScannerSettings, state: Path) -> Feed:
+    """The feed of a scanner of the service, whose buttons have film scanned; the folders of its scans are made.
+
+    `state`: where the service keeps what it knows. Raises ServiceError (usage) where that, a profile or a holder cannot
+    be read.
     """
+    _make_new_folders(scanner, state)
     loads = {}
     for button, asked in scanner.on_button.items():
         folder = scanner.folders[asked.profile or scanner.profile]
         loads[button] = _load(folder, asked.holder or scanner.holder, scanner.section)
     return Feed(scanner.device, on_buttons(loads), stall_s=scanner.stall_s)
+
+
+def _make_new_folders(scanner: ScannerSettings, state: Path) -> None:
+    """Make the folders of scans that have never held any, in one that is there.
+
+    Where there have been frames, a folder that is missing lies on a disk that is not there now; where the folder around
+    it is missing, nobody knows. Both are waited for.
+    """
+    used = {folder.input: _has_had_frames(state / state_name(folder)) for folder in scanner.folders.values()}
+    for folder in dict.fromkeys((scanner.scans, *used)):
+        if used.get(folder, any(used.values())):
+            continue
+        try:
+            folder.mkdir()
+        except FileExistsError:
+            pass
+        except OSError as error:
+            _log.warning("%s: cannot be made (%s)", folder, error.strerror)
+        else:
+            _log.info("%s: made, for scans of %s", folder, scanner.device)
+
+
+def _has_had_frames(state: Path) -> bool:
+    journal = state / "journal.sqlite"
+    return journal.exists() and bool(read_journal(journal).frames)
 
 
 def _load(folder: FolderSettings, holder: str | None, section: ScannerSection | None) -> Load:

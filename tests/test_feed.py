@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import threading
 import time
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import tifffile
 
+from dustwatch.daemon.errors import ServiceError
 from dustwatch.daemon.feed import Doing, Feed, Load, by_hand, counted, on_buttons
 from dustwatch.daemon.frame import place_of
 from dustwatch.daemon.scanner.fault import Fault, ScannerError
@@ -50,7 +52,9 @@ class Place:
         return Load(self.folder / "scans", self.folder / "clean", "generic-negative", SECTION, holder)
 
     def feed(self, begin: Any, stall_s: float = 10.0) -> Feed:
-        return Feed(self.scanner.device, begin, stall_s=stall_s, pause_s=0.05, progress=self.doings.append)
+        return Feed(
+            self.scanner.device, begin, patient=False, stall_s=stall_s, pause_s=0.05, progress=self.doings.append
+        )
 
     @property
     def names(self) -> list[str]:
@@ -158,6 +162,32 @@ def test_a_slot_without_film_is_left_out(tmp_path: Path, monkeypatch: pytest.Mon
     with place_with(tmp_path, monkeypatch, "--fault", "none", "--fault", "white") as place:
         assert to_its_end(place.feed(counted(place.load, 1))) is None
         assert place.names == [names(1)[0], names(1)[2]]
+
+
+def test_only_what_is_still_wrong_is_in_the_summary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with place_with(tmp_path, monkeypatch, "--fault", "jammed", "--fault", "white") as place:
+        said = []
+        feed = place.feed(counted(place.load, 1))
+        feed._progress = lambda _: said.append(feed.summary())
+        assert to_its_end(feed) is None
+        assert place.names == names(1)[1:]
+        assert said[-1] == f"{place.scanner.device}: load 1, slot 3 of 3"
+        assert [line for line in said if "slot 2 of 3" in line]
+
+
+def test_a_scanner_that_was_never_there_is_a_slip_unless_somebody_has_patience(place: Place) -> None:
+    slip = place.scanner.device.replace("film", "flim")
+    expected = re.escape(f"{slip}: there is no such scanner; there are: {place.scanner.device}")
+    with pytest.raises(ServiceError, match=expected):
+        Feed(slip, counted(place.load, 1), patient=False, pause_s=0.05).check(place.load, ())
+    assert place.names == []
+    feed = Feed(slip, counted(place.load, 1), pause_s=0.05)
+    with feed.running(lambda: None):
+        begun = time.monotonic()
+        while "cannot be opened" not in feed.summary():
+            assert time.monotonic() < begun + 30, feed.summary()
+            assert not feed.ended
+            time.sleep(0.05)
 
 
 def test_what_the_scanner_refuses_ends_it_with_the_reason(place: Place) -> None:

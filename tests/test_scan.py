@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import tifffile
 
+from dustwatch.daemon.scan import feed_of
+from dustwatch.daemon.settings import ButtonSettings, ScannerSettings
 from dustwatch.processing.figures import figures, mean_figures, same_groups
 from dustwatch.processing.simulate import SimulatedFrame
 from tests.rolls import Result, clean, command, receipt, run, snapshot
 from tests.saned import needs_sane
-from tests.scanning import VirtualScanner, virtual_scanner
-from tests.watching import running
+from tests.scanning import VirtualScanner, sane_config, virtual_scanner
+from tests.watching import Daemon, running
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -117,11 +121,25 @@ def test_film_comes_out_clean_and_every_slot_has_a_glass_of_its_own(desk: Desk) 
 
 
 def test_enter_begins_the_next_load_and_the_end_of_the_input_is_the_end(desk: Desk) -> None:
-    said = desk.scan(typed="\n").err
+    said = desk.scan(typed="the next\n").err
     assert len(desk.names) == 4
     assert said.count("put the next film in and press Enter") == 2
     assert len(desk.scan("--loads", "1").err) > 0
     assert desk.names[-1] == "load-003-slot-02.tif"
+
+
+def test_an_input_that_is_closed_has_ended(desk: Desk) -> None:
+    done = subprocess.run(
+        desk.command(),
+        env=desk.scanner.environment,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        timeout=300,
+        preexec_fn=lambda: os.close(0),
+    )
+    assert done.returncode == 0, done.stderr
+    assert desk.names == ["load-001-slot-01.tif", "load-001-slot-02.tif"]
 
 
 @pytest.mark.parametrize(
@@ -155,6 +173,27 @@ def test_what_the_scanner_refuses_is_said_at_once(desk: Desk) -> None:
     said = desk.scan("--loads", "1", expect=2).err
     assert "resolution" in said
     assert "300" in said
+    assert said.count(desk.scanner.device) == 1
+    assert not desk.roll.exists()
+
+
+def test_a_scanner_that_is_not_there_is_a_slip_and_those_that_are_there_are_named(desk: Desk) -> None:
+    slip = desk.scanner.device.replace("film", "flim")
+    own = ["--loads", "1", "--state", desk.folder / "state", "--profile", desk.folder / "mine.yaml"]
+    done = run("scan", desk.roll, "--device", slip, *own, SANE_CONFIG_DIR=str(desk.scanner.config))
+    assert done.code == 2
+    assert done.err.splitlines()[-1] == f"{slip}: there is no such scanner; there are: {desk.scanner.device}"
+    assert not desk.roll.exists()
+    assert not (desk.folder / "state").exists()
+
+
+def test_what_ends_it_half_way_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SANE_CONFIG_DIR", str(sane_config(tmp_path / "sane", "test")))
+    set_scanner(tmp_path, resolution=75, options={"read-return-value": "SANE_STATUS_ACCESS_DENIED"})
+    own = ["--loads", "1", "--state", tmp_path / "state", "--profile", tmp_path / "mine.yaml"]
+    done = run("scan", tmp_path / "roll", "--device", "test:0", *own)
+    assert done.code == 2
+    assert done.err.count("this user may not use it") == 1
 
 
 def test_a_slip_is_no_scan(tmp_path: Path) -> None:
@@ -169,7 +208,8 @@ def test_a_slip_is_no_scan(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("desk", [["--rate", "60000"]], indirect=True)
-def test_ctrl_c_ends_it_and_the_next_run_goes_on(desk: Desk) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_ends_it_and_the_next_run_goes_on(desk: Desk, number: signal.Signals) -> None:
     process = subprocess.Popen(
         desk.command("--loads", "9"), env=desk.scanner.environment, stderr=subprocess.PIPE, text=True
     )
@@ -179,7 +219,7 @@ def test_ctrl_c_ends_it_and_the_next_run_goes_on(desk: Desk) -> None:
             assert time.monotonic() < end
             assert process.poll() is None
             time.sleep(0.05)
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         _, said = process.communicate(timeout=15)
     finally:
         process.kill()
@@ -193,35 +233,63 @@ def test_ctrl_c_ends_it_and_the_next_run_goes_on(desk: Desk) -> None:
     assert "1 unchanged" in desk.scan("--loads", "0").out
 
 
+@contextmanager
+def serving(desk: Desk, *others: dict[str, Any]) -> Iterator[Daemon]:
+    """A service that drives the scanner on the desk, and others."""
+    own = {
+        "device": desk.scanner.device,
+        "scans": "roll/scans",
+        "output": "roll/clean",
+        "profile": "mine.yaml",
+        "holder": "holder.yaml",
+        "on_button": {"scan": None},
+        "close_after_min": 0.01,
+    }
+    config = desk.folder / "config.yaml"
+    write_yaml(config, {"state": "state", "scanners": [own, *others]})
+    with running(command("run", "--config", config), desk.roll / "scans", desk.folder / "state") as service:
+        yield service
+
+
 @pytest.mark.parametrize("desk", [["--button", "scan@1", "--fault", "io-error@0.5"]], indirect=True)
 def test_a_service_scans_when_a_button_is_pressed(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SANE_CONFIG_DIR", str(desk.scanner.config))
-    (desk.roll / "scans").mkdir(parents=True)
-    write_yaml(
-        desk.folder / "config.yaml",
-        {
-            "state": "state",
-            "scanners": [
-                {
-                    "device": desk.scanner.device,
-                    "scans": "roll/scans",
-                    "output": "roll/clean",
-                    "profile": "mine.yaml",
-                    "holder": "holder.yaml",
-                    "on_button": {"scan": None},
-                    "close_after_min": 0.01,
-                },
-                # Another one, which is not there, holds nobody up.
-                {"device": "net:127.0.0.2:film", "scans": "a", "output": "b", "on_button": {"scan": None}},
-            ],
-        },
-    )
-    with running(
-        command("run", "--config", desk.folder / "config.yaml"), desk.roll / "scans", desk.folder / "state"
-    ) as service:
+    desk.roll.mkdir()
+    # Another one, which is not there, holds nobody up.
+    other = {"device": "net:127.0.0.2:film", "scans": "a", "output": "b", "on_button": {"scan": None}}
+    with serving(desk, other) as service:
         service.until(lambda: len(desk.names) == 2)
         desk.scanner.tell("press scan")
         service.until(lambda: len(desk.names) == 4)
         service.until_said("is closed, with 2 frames")
         for device in (desk.scanner.device, "net:127.0.0.2:film"):
             assert any(device in line and "it is tried again until it works" in line for line in service.lines)
+        service.until_said(f"{desk.roll}/scans: made, for scans of {desk.scanner.device}")
+    # Where there have been frames, a folder that is missing lies on a disk that is not there.
+    (desk.roll / "scans").rename(desk.folder / "unmounted")
+    with serving(desk) as service:
+        service.until_said(f"{desk.roll}/scans: is not there")
+        assert not (desk.roll / "scans").exists()
+
+
+@pytest.mark.parametrize("desk", [["--button", "scan@1", "--rate", "60000"]], indirect=True)
+def test_a_service_that_is_stopped_within_a_load_leaves_no_half_scan(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SANE_CONFIG_DIR", str(desk.scanner.config))
+    desk.roll.mkdir()
+    with serving(desk) as service:
+        service.until(lambda: bool(list(desk.roll.glob("scans/load-001-slot-02.tif.part"))))
+        assert service.end(seconds=15) == 0
+    assert [file.name for file in (desk.roll / "scans").iterdir()] == ["load-001-slot-01.tif"]
+
+
+def test_profiles_of_buttons_get_folders_where_there_is_room_for_them(tmp_path: Path) -> None:
+    buttons = {"scan": ButtonSettings(), "email": ButtonSettings(profile="generic-slide")}
+    scanner = ScannerSettings("net:localhost:film", tmp_path / "disk" / "scans", tmp_path / "clean", buttons)
+    feed_of(scanner, tmp_path / "state")
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "disk").mkdir()
+    for _ in range(2):
+        feed_of(scanner, tmp_path / "state")
+        assert sorted(folder.name for folder in scanner.scans.iterdir()) == ["generic-negative", "generic-slide"]
