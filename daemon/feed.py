@@ -270,11 +270,12 @@ class Feed:
             try:
                 done = what(self._opened())
             except ScannerError as error:
+                if error.fault is Fault.BLANK:
+                    self._note_works()  # it is the slot that has nothing in it
+                    raise
                 self._close()
                 if self._stopped.is_set():
                     raise _EndedError from error
-                if error.fault is Fault.BLANK:
-                    self._note_works()  # it is the slot that has nothing in it
                 if not error.retry:
                     raise
                 if error.fault is Fault.VANISHED:

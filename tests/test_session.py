@@ -692,3 +692,17 @@ def test_a_connection_that_breaks_in_the_middle_is_noticed(tmp_path: Path, virtu
     assert time.monotonic() - started < LONG_STALL_S / 2
     assert error.fault is Fault.VANISHED
     assert scan(Plan(film(), FILM), tmp_path / "1.tif", virtual.device).samples == 3
+
+
+@pytest.mark.parametrize("fault", ["blank 0", "white 0"])
+def test_a_blank_frame_is_not_the_end_of_the_session(tmp_path: Path, virtual: VirtualScanner, fault: str) -> None:
+    lit = dataclasses.replace(film(), lamp="lamp", warm_up_s=0.1)
+    with Session(virtual.device) as session:
+        session.scan(Plan(lit, FILM), tmp_path / "1.tif", silent)
+        (worker,) = workers()
+        virtual.tell(f"fault {fault}")
+        with pytest.raises(ScannerError, match="the frame is blank"):
+            session.scan(Plan(lit, FILM), tmp_path / "2.tif", silent)
+        session.scan(Plan(lit, FILM), tmp_path / "3.tif", silent)
+        assert workers() == [worker]
+    assert sorted(file.name for file in tmp_path.glob("*.tif*")) == ["1.tif", "3.tif"]

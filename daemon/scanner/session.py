@@ -18,7 +18,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..disk import part_of, publish
-from .fault import Fault, scanner_error
+from .fault import Fault, ScannerError, scanner_error
 from .plan import Progress, Starting
 
 if TYPE_CHECKING:
@@ -50,8 +50,8 @@ def devices(stall_s: float = 60.0, stopped: Event | None = None) -> tuple[Device
 class Session:
     """A scanner in use, from entering the context to leaving it; the thread that enters must outlive it.
 
-    Any error is the end of it; make a new one. `device`: its name with SANE. `stall_s`: how long it may say nothing.
-    All methods raise ScannerError; entering it also ServiceError (usage) where SANE is not installed.
+    Any error but a blank frame is the end of it; make a new one. `device`: its name with SANE. `stall_s`: how long it
+    may say nothing. All methods raise ScannerError; entering it also ServiceError (usage) where SANE is not installed.
     """
 
     def __init__(self, device: str, stall_s: float = 30.0) -> None:
@@ -173,11 +173,17 @@ class _Worker:
         progress: Callable[[Progress], None] | None = None,
         start_s: float = 0.0,
     ) -> Any:
-        """Have something done and give the answer. Raises what the worker raises; any error is the end of it."""
+        """Have something done and give the answer. Raises what the worker raises, which has ended then.
+
+        Only of a frame that is blank it tells and goes on.
+        """
         answered = False
         try:
             answer = self._exchange((what, *arguments), progress, start_s)
             answered = True
+        except ScannerError as error:
+            answered = error.fault is Fault.BLANK
+            raise
         finally:
             if not answered:
                 self.end()

@@ -13,10 +13,10 @@ import signal
 import sys
 from contextlib import suppress
 from multiprocessing.connection import Connection
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ExitCode, ServiceError
-from .fault import ScannerError
+from .fault import Fault, ScannerError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,7 +44,7 @@ def main() -> None:
     try:
         while True:
             what, *arguments = session.recv()
-            session.send(getattr(worker, what)(*arguments))
+            session.send(worker.answer(what, arguments))
     except (EOFError, ConnectionError):
         pass
     except (ScannerError, ServiceError) as error:
@@ -60,6 +60,15 @@ class _Worker:
 
     def __init__(self, session: Connection) -> None:
         self._session = session
+
+    def answer(self, what: str, arguments: list[Any]) -> object:
+        """Do what is asked for; that a frame is blank is an answer, since the scanner has done what it was asked to."""
+        try:
+            return getattr(self, what)(*arguments)
+        except ScannerError as error:
+            if error.fault is not Fault.BLANK:
+                raise
+            return error
 
     def devices(self) -> tuple[Device, ...]:
         """See `session.devices`."""
