@@ -304,8 +304,8 @@ def scan_command(
     busy or gone for a while is asked again until it works, and a half scan never appears. After Ctrl-C the next run
     goes on with a new load; with --loads 0 it only cleans.
 
-    Where the input is not a terminal, every line on it begins the next load, one with a q in it ends the session, and
-    so does its end: with "< /dev/null" one load is scanned.
+    Where the input is not a terminal, any text on it does what Enter does, a q in it ends the session, and so does its
+    end: with "< /dev/null" one load is scanned.
     """
     from .scan import scan_roll
     from .settings import state_folder

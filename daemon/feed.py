@@ -341,17 +341,18 @@ def on_buttons(loads: Mapping[str, Load]) -> Begin:
 
 
 def by_hand(load: Load, keys: int, buttons: Sequence[str]) -> Begin:
-    """A load at once, then one whenever a line comes from the file descriptor `keys`, or a button is pressed.
+    """A load at once, then one whenever text comes from the file descriptor `keys`, or a button is pressed.
 
-    At a terminal a line counts from when the film can be changed: one that was typed while it was scanned would have
-    the same film scanned again. A q in it ends the feed, and so does the end of the input.
+    At a terminal it counts from when the film can be changed: Enter that was typed while it was scanned would have the
+    same film scanned again. A q in it ends the feed, and so does the end of the input.
     """
 
     def begin(feed: Feed) -> Iterator[Load]:
         while True:
             yield load
-            if os.isatty(keys) and _ends(_typed(keys)):
-                return
+            while os.isatty(keys) and (typed := _typed(keys)) is not None:
+                if _ends(typed):
+                    return
             or_button = f" or the scanner's button {' or '.join(buttons)}" if buttons else ""
             _log.info("%s: put the next film in and press Enter%s; q and Enter to end", feed.device, or_button)
             while not (buttons and feed.pressed(buttons)):
@@ -366,7 +367,7 @@ def by_hand(load: Load, keys: int, buttons: Sequence[str]) -> Begin:
 
 
 def _typed(keys: int) -> bytes | None:
-    """What has come since, if anything; empty at the end of the input, as when the terminal has been closed."""
+    """What has come, if anything (at a terminal a line); empty at the end of the input, or if the terminal has gone."""
     try:
         return os.read(keys, 4096) if select.select([keys], [], [], 0)[0] else None
     except OSError:

@@ -79,9 +79,10 @@ def _make_scans(feed: Feed, load: Load, buttons: Sequence[str]) -> None:
     """Make the folder of the scans, once the scanner has answered that it does what is wanted."""
     try:
         feed.check(load, buttons)
-        load.scans.mkdir(parents=True, exist_ok=True)
     except ScannerError as error:
         raise ServiceError(str(error), ExitCode.USAGE) from error
+    try:
+        load.scans.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         reason = f"{load.scans}: cannot be made ({error.strerror}); give another ROLL"
         raise ServiceError(reason, ExitCode.USAGE) from error

@@ -266,6 +266,27 @@ def test_a_key_says_that_the_next_load_lies_there(place: Place, end: bytes) -> N
             os.close(ours)
 
 
+def test_enter_that_was_typed_while_it_scanned_does_not_count(place: Place) -> None:
+    ours, theirs = os.openpty()
+    try:
+        feed = place.feed(by_hand(place.load, theirs, []))
+        rung = threading.Event()
+        with feed.running(rung.set):
+            os.write(ours, b"\n\n")
+            while feed.scanned < 2:
+                assert rung.wait(30), feed.summary()
+                rung.clear()
+            os.write(ours, b"q\n")
+            while not feed.ended:
+                assert rung.wait(30), feed.summary()
+                rung.clear()
+        assert feed.error is None
+        assert place.names == names(1)
+    finally:
+        os.close(theirs)
+        os.close(ours)
+
+
 def test_no_number_is_given_twice_and_what_a_killed_process_left_goes(place: Place) -> None:
     (place.folder / "clean").mkdir()
     (place.folder / "clean" / "load-007-slot-02.tif").touch()

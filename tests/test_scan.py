@@ -233,6 +233,25 @@ def test_ctrl_c_ends_it_and_the_next_run_goes_on(desk: Desk, number: signal.Sign
     assert "1 unchanged" in desk.scan("--loads", "0").out
 
 
+def test_a_scanner_that_does_not_answer_can_be_given_up_and_nothing_has_been_made(desk: Desk) -> None:
+    desk.scanner.process.send_signal(signal.SIGSTOP)
+    process = subprocess.Popen(
+        desk.command("--loads", "1", "--stall", "1"), env=desk.scanner.environment, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stderr is not None
+        assert process.stderr.readline().endswith("; it is tried again until it works\n")
+        process.send_signal(signal.SIGTERM)
+        _, said = process.communicate(timeout=15)
+    finally:
+        desk.scanner.process.send_signal(signal.SIGCONT)
+        process.kill()
+        process.wait()
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
+    assert not desk.roll.exists()
+
+
 @contextmanager
 def serving(desk: Desk, *others: dict[str, Any]) -> Iterator[Daemon]:
     """A service that drives the scanner on the desk, and others."""
