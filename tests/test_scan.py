@@ -200,6 +200,7 @@ def test_a_slip_is_no_scan(tmp_path: Path) -> None:
     for options, expected in (
         (["--holder", "35mm-stripe"], "did you mean '35mm-strip'?"),
         (["--profile", "generic-negativ"], "did you mean 'generic-negative'?"),
+        (["--loads", "0"], "no such folder"),
     ):
         done = run("scan", tmp_path / "roll", "--device", "net:localhost:film", *options)
         assert done.code == 2
@@ -220,7 +221,7 @@ def test_ctrl_c_ends_it_and_the_next_run_goes_on(desk: Desk, number: signal.Sign
             assert process.poll() is None
             time.sleep(0.05)
         process.send_signal(number)
-        _, said = process.communicate(timeout=15)
+        _, said = process.communicate(timeout=30)
     finally:
         process.kill()
         process.wait()
@@ -242,7 +243,7 @@ def test_a_scanner_that_does_not_answer_can_be_given_up_and_nothing_has_been_mad
         assert process.stderr is not None
         assert process.stderr.readline().endswith("; it is tried again until it works\n")
         process.send_signal(signal.SIGTERM)
-        _, said = process.communicate(timeout=15)
+        _, said = process.communicate(timeout=30)
     finally:
         desk.scanner.process.send_signal(signal.SIGCONT)
         process.kill()
@@ -299,7 +300,7 @@ def test_a_service_that_is_stopped_within_a_load_leaves_no_half_scan(
     desk.roll.mkdir()
     with serving(desk) as service:
         service.until(lambda: bool(list(desk.roll.glob("scans/load-001-slot-02.tif.part"))))
-        assert service.end(seconds=15) == 0
+        assert service.end(seconds=30) == 0
     assert [file.name for file in (desk.roll / "scans").iterdir()] == ["load-001-slot-01.tif"]
 
 
