@@ -10,6 +10,7 @@ import imagecodecs
 import numpy as np
 from isal import isal_zlib
 
+from . import lzw
 from .image import PIECE_BYTES, DamagedImage, even_heights
 from .tiff_layout import DEFLATE, HORIZONTAL, LZW, NONE, OLD_DEFLATE, ZSTD
 
@@ -27,11 +28,11 @@ ZSTD_LEVEL = 9
 
 CHUNK_BYTES = 1 << 20
 
-_DECODERS: dict[int, Callable[..., bytes | bytearray]] = {
-    LZW: imagecodecs.lzw_decode,
-    DEFLATE: imagecodecs.deflate_decode,
-    OLD_DEFLATE: imagecodecs.deflate_decode,
-    ZSTD: imagecodecs.zstd_decode,
+_DECODERS: dict[int, Callable[[bytes, int], bytes | memoryview]] = {
+    LZW: lzw.decode,
+    DEFLATE: lambda data, room: imagecodecs.deflate_decode(data, out=room),
+    OLD_DEFLATE: lambda data, room: imagecodecs.deflate_decode(data, out=room),
+    ZSTD: lambda data, room: imagecodecs.zstd_decode(data, out=room),
 }
 
 
@@ -43,9 +44,9 @@ def decode(source: IO[bytes], layout: Layout, segment: Segment) -> Scan:
     try:
         # Some writers fill the last strip up to its full height, hence room for a full one.
         data = _DECODERS[layout.compression](
-            os.pread(source.fileno(), segment.size, segment.offset), out=layout.segment_bytes
+            os.pread(source.fileno(), segment.size, segment.offset), layout.segment_bytes
         )
-    except (imagecodecs.DeflateError, imagecodecs.LzwError, imagecodecs.ZstdError) as error:
+    except (imagecodecs.DeflateError, lzw.DamagedCodes, imagecodecs.ZstdError) as error:
         raise _undecodable(layout, segment) from error
     if len(data) < segment.stored_rows * layout.row_bytes:
         raise _undecodable(layout, segment)
@@ -73,9 +74,9 @@ def encode(layout: Layout, rows: Scan) -> bytes | bytearray:
     data = stored_bytes(layout, rows)
     packed: bytes | bytearray
     if layout.compression == LZW:
-        packed = imagecodecs.lzw_encode(cast("bytes", data))  # any view of bytes will do
+        packed = lzw.encode(data)
     elif layout.compression == ZSTD:
-        packed = imagecodecs.zstd_encode(cast("bytes", data), level=ZSTD_LEVEL)
+        packed = imagecodecs.zstd_encode(cast("bytes", data), level=ZSTD_LEVEL)  # any view of bytes will do
     else:
         packed = isal_zlib.compress(data, DEFLATE_LEVEL)
     return packed
@@ -102,7 +103,7 @@ def chunks(source: IO[bytes], offset: int, size: int) -> Iterator[bytes]:
         offset += len(data)
 
 
-def _native(layout: Layout, data: bytes | bytearray, rows: int) -> Scan:
+def _native(layout: Layout, data: bytes | bytearray | memoryview, rows: int) -> Scan:
     """Turn decoded bytes into samples, differences undone."""
     _, columns, samples = layout.shape
     stored = np.frombuffer(data, layout.stored, rows * columns * samples)
