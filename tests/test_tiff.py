@@ -397,7 +397,10 @@ def test_a_file_replaced_after_probing_is_noticed(tmp_path: Path) -> None:
 REWRITE = """
 import sys
 from pathlib import Path
+from dustwatch.processing import lzw
 from dustwatch.processing.raster import Band, open_rows, probe, rewrite
+
+lzw.decode(lzw.encode(b""), 0)  # numba itself takes tens of MiB, once
 
 def bands():
     with open_rows(info, 2) as rows:
