@@ -132,7 +132,8 @@ def _warm_up(folder: Path) -> None:
             scans = Path(place, "scans")
             scans.mkdir()
             for number in range(len(roll)):
-                tifffile.imwrite(scans / f"{number}.tif", roll.frame(number).scan, photometric="rgb", metadata=None)
+                scan, file = roll.frame(number).scan, scans / f"{number}.tif"
+                tifffile.imwrite(file, scan, photometric="rgb", metadata=None, compression="lzw", predictor=True)
             clean(Job((scans,), Path(place, "clean"), profile, 1), silent)
     except (OSError, ServiceError) as error:
         _log.warning("%s: nothing can be tried out there (%s); the first frames may take longer", folder, error)

@@ -49,14 +49,14 @@ class DamagedCodes(ValueError):  # noqa: N818 - says what the data are
     """Data that no LZW encoder writes."""
 
 
-def decode(data: bytes, room: int) -> memoryview:
+def decode(data: bytes, room: int) -> bytes:
     """Decode up to `room` bytes; fewer where the data end before or say so.
 
     Also those of before TIFF 5.0, with the lowest bit first. Raises DamagedCodes.
     """
     if data[:1] == b"\0" and data[1:2] and data[1] & 1:
         try:
-            return memoryview(imagecodecs.lzw_decode(data, out=room))
+            return bytes(imagecodecs.lzw_decode(data, out=room))
         except imagecodecs.LzwError as error:
             raise DamagedCodes(str(error)) from error
     if data and (data[0] != 1 << 7 or data[1:2] >= b"\x80" or len(data) == 1):
@@ -65,7 +65,7 @@ def decode(data: bytes, room: int) -> memoryview:
     size = _decode(np.frombuffer(data + bytes(max(4 - len(data), 0)), np.uint8), 8 * len(data), out)
     if size < 0:
         raise DamagedCodes("a code comes before its string")
-    return out[:size].data
+    return out[:size].tobytes()
 
 
 def encode(data: bytes | memoryview) -> bytes:
@@ -141,7 +141,7 @@ def _decode(data: Bytes, bits: int, out: Bytes) -> int:
                     i, word = _Index(source + offset), np.int64(0)
                     for k in range(8):
                         word |= np.int64(out[i + _Index(k)]) << 8 * k
-                    _put(out, at + offset, word)
+                    _put(out, at + offset, int(word))
             if length >= 7:
                 string = _LONG | (string & 255)
                 places[_Index(following + 1)] = at << 16 | (length + 1)

@@ -28,7 +28,7 @@ ZSTD_LEVEL = 9
 
 CHUNK_BYTES = 1 << 20
 
-_DECODERS: dict[int, Callable[[bytes, int], bytes | memoryview]] = {
+_DECODERS: dict[int, Callable[[bytes, int], bytes | bytearray]] = {
     LZW: lzw.decode,
     DEFLATE: lambda data, room: imagecodecs.deflate_decode(data, out=room),
     OLD_DEFLATE: lambda data, room: imagecodecs.deflate_decode(data, out=room),
