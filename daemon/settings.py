@@ -67,8 +67,8 @@ class ButtonSettings:
 class ScannerSettings:
     """A scanner that is driven, and the folder of its scans, which is watched.
 
-    `device`: its name with SANE. `scans`, `output`: absolute, as `FolderSettings` has them; a new folder of
-    scans is made by the service. `on_button`: which buttons have film scanned, and what. `profile`, `holder`: names or absolute
+    `device`: its name with SANE. `scans`, `output`: absolute, as `FolderSettings` has them; a new folder of scans is
+    made by the service. `on_button`: which buttons have film scanned, and what. `profile`, `holder`: names or absolute
     files; without a holder, all that the device scans by itself is one frame. `section`: how the scanner is set, None
     for what the profile says. `stall_s`: a device that says nothing for so many seconds hangs. `close_after_min`: as
     `FolderSettings` has it.
