@@ -11,6 +11,9 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from functools import cache, lru_cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,10 +22,10 @@ from PIL import Image
 
 from dustwatch.processing.scenes import landscape
 from dustwatch.processing.simulate import Roll, RollParams, Scene, SimulatedFrame
+from tests import warm
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from dustwatch.processing.arrays import Mask, Scan
 
@@ -59,8 +62,21 @@ def command(*arguments: str | Path) -> list[str]:
     return [sys.executable, "-m", "dustwatch.daemon", *map(str, arguments)]
 
 
-def run(*arguments: str | Path, before: Callable[[], None] | None = None, **environment: str) -> Result:
-    """Run ``dustwatch`` to its end. `before` is called in the new process before it becomes dustwatch."""
+def run(*arguments: str | Path, before: Callable[[], None] | None = None) -> Result:
+    """Run ``dustwatch`` to its end, in a process of its own that need not load everything first: see `tests.warm`.
+
+    `before` is called in the new process before it becomes dustwatch; then it is begun by `start`.
+    """
+    if before:
+        return start(*arguments, before=before)
+    with TemporaryDirectory() as folder:
+        out, err = Path(folder, "out"), Path(folder, "err")
+        code = warm.run([*map(str, arguments)], out, err)
+        return _result(code, out.read_text(), err.read_text())
+
+
+def start(*arguments: str | Path, before: Callable[[], None] | None = None, **environment: str) -> Result:
+    """Run ``dustwatch`` to its end as a user starts it; `before` as in `run`."""
     done = subprocess.run(
         command(*arguments),
         capture_output=True,
@@ -70,8 +86,12 @@ def run(*arguments: str | Path, before: Callable[[], None] | None = None, **envi
         preexec_fn=before,
         env=os.environ | environment,
     )
-    assert "Traceback" not in done.stderr, done.stderr
-    return Result(done.returncode, done.stdout, done.stderr)
+    return _result(done.returncode, done.stdout, done.stderr)
+
+
+def _result(code: int, out: str, err: str) -> Result:
+    assert "Traceback" not in err, err
+    return Result(code, out, err)
 
 
 def clean(
@@ -95,9 +115,15 @@ def bound_by_permissions() -> None:
 # --- scans --------------------------------------------------------------------------------------------------
 
 
+@cache
+def landscapes(seed: int) -> Scene:
+    """Landscapes of which the last are kept: to render them is most of what a simulated frame takes."""
+    return lru_cache(maxsize=12)(landscape(seed))
+
+
 def simulate(params: RollParams, scene: Scene | None = None) -> list[SimulatedFrame]:
     """All frames of a roll with their truth; landscapes if no other scenes are given."""
-    roll = Roll(params, scene or landscape(params.seed))
+    roll = Roll(params, scene or landscapes(params.seed))
     return [roll.frame(index) for index in range(len(roll))]
 
 
@@ -159,7 +185,7 @@ def peak_of_clean(megapixels: float, work: Path) -> tuple[int, float]:
     write_large_pair(work / "scans", megapixels)
     report = work / "report.json"
     started = time.perf_counter()
-    result = clean(work / "scans", work / "clean", "--threads", "2", "--json", report)
+    result = start("clean", work / "scans", "--output", work / "clean", "--threads", "2", "--json", report)
     seconds = time.perf_counter() - started
     assert "2 cleaned, 1 glass" in result.out
     shutil.rmtree(work / "scans")

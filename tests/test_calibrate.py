@@ -15,9 +15,8 @@ from PIL import Image
 from dustwatch.daemon.service import profile_of
 from dustwatch.daemon.settings import load_settings
 from dustwatch.processing.figures import figures
-from dustwatch.processing.scenes import landscape
 from dustwatch.processing.simulate import Roll, RollParams
-from tests.rolls import SMALL, clean, mask, receipt, run, snapshot, write_tiff, write_tiffs
+from tests.rolls import SMALL, clean, landscapes, mask, receipt, run, snapshot, write_tiff, write_tiffs
 from tests.watching import watching
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def roll(frames: int = 2, seed: int = 1, **params: Any) -> Roll:
-    return Roll(RollParams(frames=frames, seed=seed, **SMALL | params), landscape(seed))
+    return Roll(RollParams(frames=frames, seed=seed, **SMALL | params), landscapes(seed))
 
 
 @pytest.fixture

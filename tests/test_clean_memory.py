@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from tests.rolls import clean, peak_of_clean, write_large_pair
+from tests.rolls import peak_of_clean, start, write_large_pair
 
 MIB = 1 << 20
 
@@ -19,6 +19,6 @@ def test_large_frames_take_hardly_more_memory_than_small_ones(tmp_path: Path) ->
 def test_the_report_counts_what_clean_holds_and_not_its_parent(tmp_path: Path) -> None:
     ballast = b"\1" * (1024 * MIB)
     write_large_pair(tmp_path / "scans", 1)
-    clean(tmp_path / "scans", tmp_path / "clean", "--json", tmp_path / "report.json")
+    start("clean", tmp_path / "scans", "--output", tmp_path / "clean", "--json", tmp_path / "report.json")
     told = json.loads((tmp_path / "report.json").read_text())
     assert 50 * MIB < told["peak_memory_bytes"] < len(ballast)

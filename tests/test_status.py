@@ -10,7 +10,7 @@ from dustwatch.daemon.errors import Remedy
 from dustwatch.daemon.frame import Stamp
 from dustwatch.daemon.groups import Member
 from dustwatch.daemon.journal import Journal, Trouble
-from tests.rolls import run
+from tests.rolls import run, start
 
 STAMP = Stamp(1, 2, 3)
 
@@ -42,7 +42,7 @@ def state(tmp_path: Path) -> Path:
 
 
 def test_json_says_all_there_is_to_know(state: Path) -> None:
-    result = run("status", "--state", state, "--json", TZ="UTC")
+    result = start("status", "--state", state, "--json", TZ="UTC")
     assert result.code == 0, result.err
     told = json.loads(result.out)
     assert told["schema"] == 1
