@@ -103,7 +103,8 @@ class Dirty:
 
     def where(self, which: npt.NDArray[np.bool_] | npt.NDArray[np.intp]) -> Dirty:
         """Some of them, in this order."""
-        return Dirty(self.pixels[:, which], self.density[which], self.doubt[which])
+        numbers = np.flatnonzero(which) if which.dtype == np.bool_ else which
+        return Dirty(self.pixels.take(numbers, axis=1), self.density[numbers], self.doubt[numbers])
 
     @staticmethod
     def joined(parts: Sequence[Dirty]) -> Dirty:
@@ -212,17 +213,15 @@ def dirt_in_frame(dirt: FrameDirt, rows: Span, min_density_d: float) -> Dirty:
     part = dirt.glass.part(top + up, left + before, (shape[0] + down - up, shape[1] + after - before))
     weights = LANCZOS.weights(shifts - whole)
     from_part = whole + np.subtract((top, left), part.corner)
+    lives = (part.cells["lives"] >> np.uint32(dirt.witness) & 1).astype(np.bool_)
+    slots, planes = part.slots, np.stack([np.where(lives, part.cells[name], 0) for name in ("density", "doubt")])
     # Along the lines that are shifted alike: rows, or columns.
     turn = slice(None, None, -1 if axis else 1)
-    slots, density, doubt, lives = part.slots, *(part.cells[name] for name in ("density", "doubt", "lives"))
     if axis:
-        slots, density, doubt, lives = slots.T, *(plane.swapaxes(1, 2) for plane in (density, doubt, lives))
+        slots, planes = slots.T, planes.swapaxes(2, 3)
     lines, values = _resample(
         slots,
-        density,
-        doubt,
-        lives,
-        np.uint32(dirt.witness),
+        np.ascontiguousarray(planes, np.float32),
         from_part[:, turn],
         weights[:, turn],
         shape[1 - axis],
@@ -238,30 +237,27 @@ def dirt_in_frame(dirt: FrameDirt, rows: Span, min_density_d: float) -> Dirty:
 @kernel
 def _resample(
     slots: npt.NDArray[np.int32],
-    density: npt.NDArray[np.int16],
-    doubt: npt.NDArray[np.uint16],
-    lives: npt.NDArray[np.uint32],
-    witness: np.uint32,
+    planes: npt.NDArray[np.float32],
     whole: npt.NDArray[np.int64],
     weights: npt.NDArray[np.float32],
     width: int,
     least: float,
 ) -> tuple[Pixels, npt.NDArray[np.float32]]:
-    """Density and doubt (2, pixels) of cells (cells, 32, 32) at pixels where that is `least` or more, line by line.
+    """`planes` of cells (planes, cells, 32, 32) at pixels where the first is `least` or more, line by line.
 
-    Only what is in the `witness` counts. The pixel (row, column) lies at (row, column) + `whole`[row] of what `slots`
-    numbers the cells of, and beyond that as Lanczos' `weights` (rows, 2, 8) say, down and to the right. There are as
-    many rows as these, and `width` columns.
+    The pixel (row, column) lies at (row, column) + `whole`[row] of what `slots` numbers the cells of, and beyond that
+    as Lanczos' `weights` (rows, 2, 8) say, down and to the right. There are as many rows as these, and `width` columns.
     """
     height, across = slots.shape
-    line = np.zeros((2, across * CELL_PX + 2 * MARGIN_PX + 2), np.float32)
+    count, both = 0, len(planes)
+    line = np.zeros((both, across * CELL_PX + 2 * MARGIN_PX + 2), np.float32)
+    found = np.empty((both, CELL_PX + MARGIN_PX), np.float32)
     live = np.zeros(across, np.bool_)
-    pixels, values, count = np.empty((2, 1 << 10), np.int64), np.empty((2, 1 << 10), np.float32), 0
+    pixels, values = np.empty((2, 1 << 10), np.int64), np.empty((both, 1 << 10), np.float32)
     for row in range(len(whole)):
-        top = row + whole[row, 0] - BEFORE_PX
         live[:] = False
         for k in range(MARGIN_PX + 1):
-            y = top + k
+            y = row + whole[row, 0] - BEFORE_PX + k
             if not 0 <= y < height * CELL_PX:
                 continue
             for c in range(across):
@@ -270,32 +266,37 @@ def _resample(
                     continue
                 live[c] = True
                 start = MARGIN_PX + c * CELL_PX
-                for x in range(CELL_PX):
-                    weight = weights[row, 0, k] * ((lives[slot, y % CELL_PX, x] >> witness) & np.uint32(1))
-                    line[0, start + x] += weight * density[slot, y % CELL_PX, x]
-                    line[1, start + x] += weight * doubt[slot, y % CELL_PX, x]
-        done = -MARGIN_PX
+                for plane in range(both):
+                    _add(line[plane, start : start + CELL_PX], weights[row, 0, k], planes[plane, slot, y % CELL_PX])
+        stop = -MARGIN_PX
         for c in range(across):
             if not live[c]:
                 continue
-            for place in range(max(c * CELL_PX - MARGIN_PX + BEFORE_PX, done), (c + 1) * CELL_PX + BEFORE_PX):
-                found = deviation = np.float32(0)
-                for k in range(MARGIN_PX + 1):
-                    x = MARGIN_PX + place - BEFORE_PX + k
-                    found += weights[row, 1, k] * line[0, x]
-                    deviation += weights[row, 1, k] * line[1, x]
-                column = place - whole[row, 1]
-                if abs(found) >= least and 0 <= column < width:
+            start, stop = max(c * CELL_PX - MARGIN_PX + BEFORE_PX, stop), (c + 1) * CELL_PX + BEFORE_PX
+            found[:] = 0
+            for k in range(MARGIN_PX + 1):
+                first = MARGIN_PX + start - BEFORE_PX + k
+                for plane in range(both):
+                    across_line = line[plane, first : first + stop - start]
+                    _add(found[plane, : stop - start], weights[row, 1, k], across_line)
+            for i in range(stop - start):
+                column = start + i - whole[row, 1]
+                if abs(found[0, i]) >= least and 0 <= column < width:
                     if count == pixels.shape[1]:
                         pixels, values = np.hstack((pixels, pixels)), np.hstack((values, values))
                     pixels[0, count], pixels[1, count] = row, column
-                    values[0, count], values[1, count] = found, deviation
+                    values[:, count] = found[:, i]
                     count += 1
-            done = (c + 1) * CELL_PX + BEFORE_PX
         for c in range(across):
             if live[c]:
                 line[:, MARGIN_PX + c * CELL_PX : MARGIN_PX + (c + 1) * CELL_PX] = 0
     return pixels[:, :count], values[:, :count]
+
+
+@kernel
+def _add(total: npt.NDArray[np.float32], weight: np.float32, values: npt.NDArray[np.float32]) -> None:
+    for i in range(len(total)):
+        total[i] += weight * values[i]
 
 
 def _find(span: Span, dirt: FrameDirt, min_density_d: float) -> _Found:
@@ -344,7 +345,8 @@ def _repair_tile(job: _Job, info: ImageInfo, tone: Tone, params: RepairParams) -
     hole = np.zeros(picture.shape[:2], np.bool_)
     hole[seen.pixels[0] - rows.low, seen.pixels[1] - columns.low] = True
     holes = Holes(hole)
-    spanned = holes.span(density_table(tone, int(np.iinfo(info.dtype).max))[picture[holes.edge]].T)
+    edge = picture[np.divmod(np.flatnonzero(holes.edge), holes.edge.shape[1])]
+    spanned = holes.span(density_table(tone, int(np.iinfo(info.dtype).max))[edge].T)
     inside = _within(job.tile, seen)
     own = seen.where(inside)
     mended = mend(

@@ -84,6 +84,18 @@ def value_edges(tone: Tone, maximum: int) -> npt.NDArray[np.float64]:
     return edges
 
 
+MARKS_PER_D = 1024
+"""How many marks the edges have for each power of ten of light, down to a millionth of full light."""
+
+
+@lru_cache(maxsize=8)
+def value_marks(tone: Tone, maximum: int) -> npt.NDArray[np.int64]:
+    """How many of `value_edges` lie below each mark, read-only: where to search."""
+    marks = np.searchsorted(value_edges(tone, maximum), np.arange(-6 * MARKS_PER_D, 2) / MARKS_PER_D, side="right")
+    marks.setflags(write=False)
+    return marks
+
+
 def to_values(density: npt.NDArray[np.float32], tone: Tone, maximum: int) -> npt.NDArray[np.intp]:
     """Density (any shape, in D) -> stored values 0..`maximum`, the nearest, clipped."""
     return np.searchsorted(value_edges(tone, maximum), -tone.sign * density.astype(np.float64), side="right")
