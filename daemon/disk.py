@@ -28,6 +28,7 @@ def publish(part: Path, place: Path) -> None:
     Raises FileExistsError where something is there already, which stays, and OSError; the place is free after that.
     """
     sync(part)
+    linked = True
     try:
         os.link(part, place)
     except OSError as error:
@@ -35,9 +36,12 @@ def publish(part: Path, place: Path) -> None:
             raise
         # Who makes it has the place; until the next step it is empty.
         os.close(os.open(place, os.O_CREAT | os.O_EXCL))
-        part.replace(place)
+        linked = False
     try:
-        part.unlink(missing_ok=True)
+        if linked:
+            part.unlink(missing_ok=True)
+        else:
+            part.replace(place)
         sync(place.parent)
     except OSError:
         place.unlink(missing_ok=True)

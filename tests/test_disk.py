@@ -2,6 +2,8 @@
 
 import errno
 import os
+import stat
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -54,6 +56,24 @@ def test_of_many_who_want_a_place_one_gets_it(tmp_path: Path) -> None:
         took = list(pool.map(take, range(32)))
     assert took.count(True) == 1
     assert place.read_text() == str(took.index(True))
+
+
+def test_where_the_last_step_fails_the_place_is_free_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    def only_files(handle: int, have_on_disk: Callable[[int], None] = os.fsync) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            fail()
+        have_on_disk(handle)
+
+    place = tmp_path / "1.tif"
+    part_of(place).write_text("whole")
+    monkeypatch.setattr(os, "replace", fail)
+    monkeypatch.setattr(os, "fsync", only_files)
+    with pytest.raises(OSError, match=os.strerror(errno.EIO)):
+        publish(part_of(place), place)
+    assert not place.exists()
 
 
 def test_a_disk_that_cannot_be_written_is_told(tmp_path: Path) -> None:
