@@ -379,6 +379,9 @@ def test_a_full_disk_and_a_missing_folder_are_told_before_or_while_rows_come(tmp
     error = fault_of(Plan(section(), WINDOW), tmp_path / "none" / "1.tif")
     assert error.fault is Fault.DISK
     assert "No such file or directory" in str(error)
+    error = fault_of(Plan(section(), WINDOW), tmp_path / f"{300 * '1'}.tif")
+    assert error.fault is Fault.DISK
+    assert "File name too long" in str(error)
     full = Path("/dev/full")
     if full.exists():
         (tmp_path / "1.tif.part").symlink_to(full)

@@ -97,8 +97,9 @@ class Session:
         An earlier `file` is never replaced. No half scan is left, whatever happens, unless this process is killed or
         the disk goes away.
         """
-        if file.exists():  # better said now than after the scan
-            self._refuse_to_replace(file)
+        with suppress(OSError):  # what is wrong with the disk is told by who writes there
+            if file.exists():  # better said now than after the scan
+                self._refuse_to_replace(file)
         part = part_of(file)
         try:
             self._light(plan.section)
