@@ -406,7 +406,7 @@ class Scanner:
         False where the backend does not say what that is.
         """
         fd = ctypes.c_int()
-        if _library.sane_get_select_fd(self._handle, ctypes.byref(fd)) != _GOOD:
+        if _library.sane_get_select_fd(self._handle, ctypes.byref(fd)) != _GOOD or fd.value < 0:
             return False
         poll = select.poll()
         poll.register(fd.value, select.POLLRDHUP)
