@@ -62,7 +62,7 @@ def decode(data: bytes, room: int) -> bytes:
     if data and (data[0] != 1 << 7 or data[1:2] >= b"\x80" or len(data) == 1):
         raise DamagedCodes("it does not begin with a clear code")
     out = np.empty(room + _WORD, np.uint8)
-    size = _decode(np.frombuffer(data + bytes(max(4 - len(data), 0)), np.uint8), 8 * len(data), out)
+    size = _decode(np.frombuffer(data.ljust(4, b"\0"), np.uint8), 8 * len(data), out)
     if size < 0:
         raise DamagedCodes("a code comes before its string")
     return out[:size].tobytes()
@@ -120,7 +120,7 @@ def _decode(data: Bytes, bits: int, out: Bytes) -> int:
         else:
             if code == _CLEAR:
                 # The first code after it adds an entry to nothing; it comes to lie where no string is looked for.
-                strings[_FIRST:] = _LONG
+                strings[_FIRST:following] = _LONG
                 width, widen, following, before = 9, 511, _EOI, _LONG
                 continue
             if code == _EOI:
