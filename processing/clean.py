@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 _BAND_BYTES = 20 << 20
 _ROWS_MULTIPLE = 32
 _TILE_PX = 2048
-"""A band of so many bytes is read at once, its halo besides, and repaired in tiles of so many columns."""
+"""A band takes so many bytes, its halo besides, and is repaired in tiles of so many columns."""
 
 _HALO_PX = 64
 """How far beyond its own pixels a tile sees the film that spans holes."""
@@ -179,8 +179,8 @@ def clean(
         return _repair_tile(job, info, tone, params)
 
     def repaired(write: Callable[[npt.NDArray[np.uint8]], None]) -> Generator[Band, None, None]:
-        with open_rows(info, threads) as rows:
-            found = _with_surroundings(plan, in_order(threads, _BAND_BYTES, find, plan), residual)
+        with open_rows(info, threads) as rows, closing(in_order(threads, _BAND_BYTES, find, plan)) as looked_at:
+            found = _with_surroundings(plan, looked_at, residual)
             jobs = _jobs(info, rows, parts, zip(plan, found, strict=True), residual)
             done = in_order(threads, tile_bytes, work, jobs, flight_bytes=tile_bytes * max(len(parts), 4))
             for span in plan:

@@ -29,7 +29,8 @@ def in_order(
 
     `item_bytes` is what one item takes in memory while it is worked on, and `result_bytes` what its result does until
     it is given, by default as much. So many are worked on at once as `flight_bytes` can hold, one at least; and as many
-    more are taken ahead as it can hold besides, so that no thread waits for the caller, nor for one slow item.
+    more are taken ahead as it can hold besides, twice as many at most, so that no thread waits for the caller, nor for
+    one slow item.
     """
     if threads == 1:
         yield from map(function, items)

@@ -103,7 +103,7 @@ def chunks(source: IO[bytes], offset: int, size: int) -> Iterator[bytes]:
         offset += len(data)
 
 
-def _native(layout: Layout, data: bytes | bytearray | memoryview, rows: int) -> Scan:
+def _native(layout: Layout, data: bytes | bytearray, rows: int) -> Scan:
     """Turn decoded bytes into samples, differences undone."""
     _, columns, samples = layout.shape
     stored = np.frombuffer(data, layout.stored, rows * columns * samples)
