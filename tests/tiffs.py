@@ -105,12 +105,13 @@ def check(path: Path, after: np.ndarray, before: np.ndarray, threads: tuple[int,
     """Rewrite `path` and see that tifffile reads what was asked for; the result's path."""
     info = probe(path)
     out = path.with_name("out.tif")
-    written = set()
+    written = []
     for number in threads:
         rewrite(info, out, bands(before, after), number)
-        written.add(out.read_bytes())
-    assert len(written) == 1
-    np.testing.assert_array_equal(read(out), after)
+        np.testing.assert_array_equal(read(out), after, f"written by {number} threads")
+        written.append(np.frombuffer(out.read_bytes(), np.uint8))
+    for other in written[1:]:
+        np.testing.assert_array_equal(other, written[0], "threads make a difference")
     np.testing.assert_array_equal(read_all(probe(out), threads[-1]), after)
     return out
 
