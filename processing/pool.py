@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing
+from threading import Lock
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -59,8 +59,19 @@ def ahead(threads: int, items: Generator[Item, None, None]) -> Generator[Item, N
     if threads == 1:
         yield from items
         return
-    with closing(items), ThreadPoolExecutor(1) as pool:
-        pending = pool.submit(next, items, None)
+    making = Lock()
+
+    def make() -> Item | None:
+        with making:
+            return next(items, None)
+
+    pool = ThreadPoolExecutor(1)
+    try:
+        pending = pool.submit(make)
         while (item := pending.result()) is not None:
-            pending = pool.submit(next, items, None)
+            pending = pool.submit(make)
             yield item
+    finally:
+        pool.shutdown()
+        with making:  # if Ctrl-C comes while the thread starts, the pool does not know of it, and does not wait
+            items.close()

@@ -104,3 +104,26 @@ def test_who_makes_items_ahead_is_told_when_no_more_are_wanted(threads: int) -> 
     next(made)
     made.close()
     assert told == [threading.main_thread()]
+
+
+def test_ctrl_c_while_the_thread_starts_waits_for_what_it_makes(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun, told, start = threading.Event(), [], threading.Thread.start
+
+    def start_interrupted(thread: threading.Thread) -> None:
+        start(thread)
+        assert begun.wait(10)
+        raise KeyboardInterrupt
+
+    def items() -> Generator[int, None, None]:
+        begun.set()
+        threading.Event().wait(0.1)
+        told.append("made")
+        try:
+            yield 1
+        finally:
+            told.append("closed")
+
+    monkeypatch.setattr(threading.Thread, "start", start_interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        next(ahead(2, items()))
+    assert told == ["made", "closed"]
