@@ -34,9 +34,13 @@ def run(arguments: Sequence[str], out: Path, err: Path) -> int:
     told = {"arguments": arguments, "files": ["/dev/null", str(out), str(err)]}
     here = {"folder": str(Path.cwd()), "environment": dict(os.environ)}
     tell, hear = _server()
-    tell.write(json.dumps(told | here) + "\n")
-    tell.flush()
-    return int(hear.readline())
+    try:
+        tell.write(json.dumps(told | here) + "\n")
+        tell.flush()
+        return int(hear.readline())
+    except BaseException:
+        _server.cache_clear()  # lest the next run be told how this one ended
+        raise
 
 
 @cache

@@ -52,14 +52,13 @@ def measure(group: Group, every: float, work: Path) -> None:
             began = time.time()
             drop([file], scans)
             file.unlink()
-            came[file.name] = time.time()
+            came[file.name] = last = time.time()
             while time.time() < began + every:
                 follow(came, len(files), pixels(group), daemon)
                 time.sleep(0.2)
-        last = time.time()
         daemon.until(lambda: follow(came, len(files), pixels(group), daemon), 3600)
         daemon.until(lambda: journal(state, "SELECT count(*) FROM to_do") == [(0,)], 3600)
-        print(f"\nNothing was left to do {time.time() - last + every:.0f} s after the last frame had come.")
+        print(f"\nNothing was left to do {time.time() - last:.0f} s after the last frame had come.")
 
 
 def main() -> None:
