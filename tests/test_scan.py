@@ -19,7 +19,7 @@ from dustwatch.daemon.scan import feed_of
 from dustwatch.daemon.settings import ButtonSettings, ScannerSettings
 from dustwatch.processing.figures import figures, mean_figures, same_groups
 from dustwatch.processing.simulate import SimulatedFrame
-from tests.rolls import Result, clean, command, receipt, run, snapshot
+from tests.rolls import Result, clean, command, receipt, run, snapshot, start
 from tests.saned import needs_sane
 from tests.scanning import VirtualScanner, sane_config, virtual_scanner
 from tests.watching import Daemon, running
@@ -180,7 +180,7 @@ def test_what_the_scanner_refuses_is_said_at_once(desk: Desk) -> None:
 def test_a_scanner_that_is_not_there_is_a_slip_and_those_that_are_there_are_named(desk: Desk) -> None:
     slip = desk.scanner.device.replace("film", "flim")
     own = ["--loads", "1", "--state", desk.folder / "state", "--profile", desk.folder / "mine.yaml"]
-    done = run("scan", desk.roll, "--device", slip, *own, SANE_CONFIG_DIR=str(desk.scanner.config))
+    done = start("scan", desk.roll, "--device", slip, *own, SANE_CONFIG_DIR=str(desk.scanner.config))
     assert done.code == 2
     assert done.err.splitlines()[-1] == f"{slip}: there is no such scanner; there are: {desk.scanner.device}"
     assert not desk.roll.exists()

@@ -8,6 +8,7 @@ as lines of JSON on stdin, and gives the exit code of each on stdout.
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import signal
@@ -59,6 +60,8 @@ def _server() -> tuple[IO[str], IO[str]]:
     assert process.wait() == 0
     assert process.stdin
     assert process.stdout
+    atexit.register(process.stdout.close)
+    atexit.register(process.stdin.close)
     return process.stdin, process.stdout
 
 
