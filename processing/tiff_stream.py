@@ -74,8 +74,15 @@ class StreamedTiff:
         """Put rows (n, width, k) at row `top`, as the samples from `first` on; samples never put are 0."""
         offset = BIG.header_bytes + top * self.row_bytes
         if rows.shape[2] != self.samples:
-            rows = self._filled(offset, first, rows)
+            rows = self._filled(top, first, rows)
         self._write(np.ascontiguousarray(rows).data.cast("B"), offset)
+
+    def rows(self, top: int, count: int) -> Scan:
+        """So many rows from row `top` on, as they are by now: (count, width, samples)."""
+        rows: Scan = np.zeros((count, self.width, self.samples), self.dtype)
+        # Of what is not there yet nothing is read.
+        os.preadv(self._file, [rows.data.cast("B")], BIG.header_bytes + top * self.row_bytes)
+        return rows
 
     def finish(self, height: int, colours: int, tags: Mapping[int, Tag]) -> None:
         """Write directory and header, which make a picture of `height` rows of it; `tags` are in ASCII."""
@@ -125,10 +132,9 @@ class StreamedTiff:
         none_follows = struct.pack(f"={variant.offset}", 0)
         return struct.pack(f"={variant.count}", len(fields)) + entries + none_follows + values
 
-    def _filled(self, offset: int, first: int, rows: Scan) -> Scan:
-        """All samples of the rows that begin at byte `offset`: these, and what others are there already."""
-        filled: Scan = np.zeros((len(rows), self.width, self.samples), self.dtype)
-        os.preadv(self._file, [filled.data.cast("B")], offset)  # of what is not there yet nothing is read
+    def _filled(self, top: int, first: int, rows: Scan) -> Scan:
+        """All samples of the rows that begin at row `top`: these, and what others are there already."""
+        filled = self.rows(top, len(rows))
         for sample in range(rows.shape[2]):  # one by one is five times as fast as at once
             filled[:, :, first + sample] = rows[:, :, sample]
         return filled

@@ -35,4 +35,4 @@ def test_an_error_survives_the_way_out_of_a_process() -> None:
 
 def test_trying_again_is_for_what_may_pass() -> None:
     for_good = {fault for fault in Fault if not scanner_error("test:0", fault).retry}
-    assert for_good == {Fault.DENIED, Fault.BLANK, Fault.CANCELLED, Fault.REFUSED}
+    assert for_good == {Fault.DENIED, Fault.BLANK, Fault.NO_INFRARED, Fault.CANCELLED, Fault.REFUSED}

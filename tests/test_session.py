@@ -357,6 +357,26 @@ def test_a_device_without_infrared_is_not_taken_to_have_it(tmp_path: Path) -> No
 
 
 @pytest.mark.usefixtures("test_backend")
+@pytest.mark.parametrize(
+    ("infrared", "options", "said"),
+    [
+        (Infrared("scan"), {}, "the page after the colours has colours again"),
+        (Infrared("scan"), {"mode": "Gray"}, "what it gives for infrared is a copy of a colour"),
+        (Infrared("mode", "Color"), {}, "what it gives for infrared is a copy of a colour"),
+        (Infrared("source", "Flatbed"), {"source": "Flatbed"}, "what it gives for infrared is a copy of a colour"),
+    ],
+    ids=str,
+)
+def test_a_copy_of_a_colour_is_no_infrared(
+    tmp_path: Path, infrared: Infrared, options: dict[str, str], said: str
+) -> None:
+    plan = Plan(dataclasses.replace(section(75, **options), infrared=infrared), WINDOW)
+    error = fault_of(plan, tmp_path / "1.tif")
+    assert error.fault is Fault.NO_INFRARED
+    assert f"{said}; switch infrared on among options" in str(error)
+
+
+@pytest.mark.usefixtures("test_backend")
 def test_a_device_that_is_not_there_is_told_from_one_that_is_busy() -> None:
     with pytest.raises(ScannerError, match="test:7: it cannot be opened") as caught, Session("test:7"):
         pass

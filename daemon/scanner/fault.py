@@ -18,6 +18,7 @@ class Fault(Enum):
     STALLED = "stalled"  # it says nothing any more
     VANISHED = "vanished"  # it is not there, or its connection broke
     BLANK = "blank"  # all of the frame has one brightness
+    NO_INFRARED = "no infrared"  # what came for it is a colour
     CANCELLED = "cancelled"
     REFUSED = "refused"  # an option, or what it leads to
     DISK = "disk"  # the scan cannot be written
@@ -36,6 +37,7 @@ _REMEDIES = {
     Fault.STALLED: "check its cable and power, switch it off and on again; if it hangs on another machine, look there",
     Fault.VANISHED: "check its name, its cable, its power and, if it hangs on another machine, that machine",
     Fault.BLANK: "is there film in the slot, does the lamp light, is the lid in its place?",
+    Fault.NO_INFRARED: 'switch infrared on among options; "dustwatch devices" tells how',
     Fault.CANCELLED: "scan again when you like",
     Fault.REFUSED: '"dustwatch devices --options" tells what is possible',
     Fault.DISK: "free some space, mount the disk that is missing, or give another folder",
@@ -44,7 +46,7 @@ _REMEDIES = {
 }
 """Ends of messages: what to do."""
 
-_FOR_GOOD = frozenset({Fault.DENIED, Fault.BLANK, Fault.CANCELLED, Fault.REFUSED})
+_FOR_GOOD = frozenset({Fault.DENIED, Fault.BLANK, Fault.NO_INFRARED, Fault.CANCELLED, Fault.REFUSED})
 """What trying again does not mend."""
 
 

@@ -98,7 +98,7 @@ class _Passes:
         self._width, self._depth = first.width, first.depth
         style = plan.section.infrared.style
         self._require_depth(first, plan.section.depth)
-        self._four = style == "sample"
+        self._four, self._page = style == "sample", style == "scan"
         self._require_samples(first)
         self._colours = 1 if first.format == "gray" and not self._four else 3
         self._height: int | None = None
@@ -109,6 +109,8 @@ class _Passes:
         self._require_room((first.height or 0) * first.width * samples * dtype.itemsize)
         self._brightness = Brightness(self._colours, dtype)
         self._tiff = StreamedTiff(file, first.width, samples, dtype)
+        # The colours that infrared has not differed from yet: a copy of one is no infrared.
+        self._copied = [] if style == "none" else list(range(self._colours))
         self._told = 0.0
         self._rows = 0
 
@@ -122,6 +124,8 @@ class _Passes:
             self._differ(f"{frame.width} pixels of {frame.depth} bits", f"{self._width} of {self._depth} bits")
         if not self._four and frame.format not in _SAMPLES:
             self._refuse(f"it gives rows of {frame.format}; set its mode to grey or colour")
+        if infrared and self._page and frame.format != "gray":
+            self._miss_infrared("the page after the colours has colours again")
         first = _SEPARATE.index(frame.format) if frame.format in _SEPARATE else 0
         first = self._colours if infrared else first
         samples = self._tiff.samples if self._four else _SAMPLES[frame.format]
@@ -167,6 +171,8 @@ class _Passes:
         if brightness is not None:
             what = f"the frame is blank: all of it has {brightness:.1%} of the full brightness"
             raise scanner_error(self._scanner.name, Fault.BLANK, what)
+        if self._copied:
+            self._miss_infrared("what it gives for infrared is a copy of a colour")
         height = self._height or 0
         self._tiff.finish(height, self._colours, tags)
         return Scanned(self._file, self._width, height, self._tiff.samples, self._depth, seconds)
@@ -181,6 +187,9 @@ class _Passes:
         else:
             rows = rows[:, :, samples // 2 : samples // 2 + 1]  # in colour, infrared is in all of them
         self._tiff.put(top, first, rows)
+        if self._copied and (self._four or first == self._colours):
+            written = self._tiff.rows(top, len(rows))
+            self._copied = [one for one in self._copied if np.array_equal(written[:, :, one], written[:, :, -1])]
 
     def _report(self, every_s: float) -> None:
         now = monotonic()
@@ -207,6 +216,9 @@ class _Passes:
         if needed > free:
             what = f"{self._file} needs {needed / 1e9:.1f} GB, but only {free / 1e9:.1f} GB are free"
             raise scanner_error(self._scanner.name, Fault.DISK, what)
+
+    def _miss_infrared(self, what: str) -> NoReturn:
+        raise scanner_error(self._scanner.name, Fault.NO_INFRARED, what)
 
     def _differ(self, these: str, those: str) -> NoReturn:
         self._refuse(f"its passes do not fit together: one gives {these}, another {those}")
