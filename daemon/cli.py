@@ -492,8 +492,8 @@ def _cores() -> int:
 def devices_command(device: str | None, all_options: bool) -> None:
     """List scanners, and what they have for film.
 
-    DEVICE is one of them, by the name under which SANE has it; without it all are asked. What "infrared" says goes into
-    the scanner section of a profile or of the configuration, as do names and values of options.
+    DEVICE is one of them, by the name under which SANE has it; without it all are asked. Each line of "infrared" goes
+    into a profile as it stands; names and values of options go into its scanner section.
     """
     from .scanner.fault import ScannerError
     from .scanner.listing import film_text, options_text

@@ -10,6 +10,7 @@ import difflib
 import json
 import os
 import re
+import sys
 from dataclasses import dataclass, fields, is_dataclass
 from functools import cached_property
 from pathlib import Path
@@ -266,6 +267,14 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
 def to_text(values: dict[str, Any]) -> str:
     """YAML that `Schema.read` makes equal values of, as long as every text is a printable line."""
     return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)
+
+
+def to_line(values: dict[str, Any]) -> str:
+    """The same in a single line, between braces."""
+    line: str = yaml.dump(
+        values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=sys.maxsize, default_flow_style=True
+    )
+    return line.rstrip("\n")
 
 
 class _Loader(yaml.SafeLoader):

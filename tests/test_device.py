@@ -110,12 +110,14 @@ def test_film_features_are_found_among_raw_options() -> None:
         ]
     )
     assert found.transparency == ("Transparency Adapter",)
-    assert set(found.infrared) == {
-        ("source", "Transparency Adapter Infrared"),
-        ("sample", "RGBI"),
-        ("mode", "Infrared"),
-        ("scan", "infrared"),
-    }
+    light = {"source": "Transparency Adapter"}
+    colour = light | {"mode": "Color"}
+    assert found.infrared == (
+        {"options": colour, "infrared": {"style": "source", "value": "Transparency Adapter Infrared"}},
+        {"options": light | {"mode": "RGBI"}, "infrared": {"style": "sample"}},
+        {"options": colour, "infrared": {"style": "mode", "value": "Infrared"}},
+        {"options": colour | {"infrared": True}, "infrared": {"style": "scan"}},
+    )
     assert (found.depths, found.resolutions) == ("8, 16 bit", "1200, 4800 dpi")
     assert found.area_mm == (70, 220)
     assert found.buttons == ("scan",)

@@ -1,13 +1,19 @@
 """``dustwatch devices``: what scanners have for film, and all their options."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
+from pydantic import TypeAdapter
 
+from dustwatch.daemon.scanner.plan import Plan, Window
+from dustwatch.daemon.scanner.section import ScannerSection
+from dustwatch.daemon.scanner.session import Session
 from tests.rolls import command
 from tests.saned import needs_sane
 from tests.scanning import VirtualScanner, fresh_address, sane_config, virtual_scanner
@@ -30,16 +36,32 @@ def test_devices_are_listed_with_what_matters_for_film(virtual: VirtualScanner) 
     assert done.returncode == 0, done.stderr
     heading, *lines = done.stdout.splitlines()
     assert heading.startswith(f"{virtual.device}: ")
-    told = dict(line.strip().split("  ", 1) for line in lines)
-    assert {name: text.strip() for name, text in told.items()} == {
+    told = {line[:14].strip(): line[14:] for line in lines if line[2] != " "}
+    assert told == {
         "film": "source Transparency Unit, source TPU8x10",
-        "infrared": "style source: Transparency Unit Infrared, style sample: RGBI, style mode: Infrared, "
-        "style scan: infrared",
+        "infrared": "scanner: {options: {source: Transparency Unit, mode: Color}, "
+        "infrared: {style: source, value: Transparency Unit Infrared}}",
         "depth": "8, 16 bit",
         "resolution": "75, 100, 150, 200, 300, 400, 600, 800, 1200, 1600, 2400, 3200, 4800, 6400 dpi",
         "area": "203 x 254 mm",  # of the transparency unit: the flatbed's is larger
         "buttons": "scan, file, email, copy",
     }
+
+
+@needs_sane
+def test_what_is_said_of_infrared_is_a_section_that_gives_it(
+    tmp_path: Path, virtual: VirtualScanner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sections = re.findall("scanner: (.*)", run(virtual.config).stdout)
+    monkeypatch.setenv("SANE_CONFIG_DIR", str(virtual.config))
+    styles = []
+    with Session(virtual.device) as session:
+        for number, text in enumerate(sections):
+            section = TypeAdapter(ScannerSection).validate_python(yaml.safe_load(text))
+            plan = Plan(section, Window(90, 13, 12, 8))
+            assert session.scan(plan, tmp_path / f"{number}.tif", lambda _: None).samples == 4
+            styles.append(section.infrared.style)
+    assert styles == ["source", "sample", "mode", "scan"]
 
 
 STUBBORN = """

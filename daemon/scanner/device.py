@@ -27,6 +27,7 @@ _LAST_OF_LATIN_1 = "\xff"
 
 _TRANSPARENCY = re.compile(r"transparen|tpu|tma|film|slide|negative|positive", re.IGNORECASE)
 _INFRARED = re.compile(r"infra-?red|\bir\b", re.IGNORECASE)
+_COLOUR = re.compile(r"colou?r|rgb\b", re.IGNORECASE)
 _RGBI = re.compile(r"rgbi", re.IGNORECASE)
 
 
@@ -102,13 +103,13 @@ class Option:
 class FilmFeatures:
     """What a device has for film.
 
-    `transparency`: values of `source` that light film from behind. `infrared`: styles of a scanner section's
-    `infrared`, each with the value or the option that gives it. `depths`: bits a sample, none where the device has no
+    `transparency`: values of `source` that light film from behind. `infrared`: scanner sections that give it, each in
+    another way. `depths`: bits a sample, none where the device has no
     such option. `area_mm`: width and height, None where the device counts in pixels.
     """
 
     transparency: tuple[str, ...]
-    infrared: tuple[tuple[str, str], ...]
+    infrared: tuple[dict[str, dict[str, Value]], ...]
     depths: str
     resolutions: str
     area_mm: tuple[float, float] | None
@@ -166,24 +167,32 @@ def film_features(options: Sequence[Option]) -> FilmFeatures:
     """Find out what matters for film among the options of a device, as they are at the moment."""
     by_name = {option.name: option for option in options}
     sources, modes = (_choices(by_name.get(name)) for name in ("source", "mode"))
-    infrared = [("source", value) for value in sources if _INFRARED.search(value)]
-    infrared += [("sample", value) for value in modes if _RGBI.search(value)]
-    infrared += [("mode", value) for value in modes if _INFRARED.search(value)]
+    transparency = [value for value in sources if _TRANSPARENCY.search(value) and not _INFRARED.search(value)]
+    colours = [value for value in modes if _COLOUR.search(value)]
+    colour: dict[str, Value] = {name: of[0] for name, of in (("source", transparency), ("mode", colours)) if of}
+    infrared = [_section(colour, "source", value) for value in sources if _INFRARED.search(value)]
+    infrared += [_section(colour | {"mode": value}, "sample") for value in modes if _RGBI.search(value)]
+    infrared += [_section(colour, "mode", value) for value in modes if _INFRARED.search(value)]
     infrared += [
-        ("scan", option.name)
+        _section(colour | {option.name: True}, "scan")
         for option in options
         if option.kind == "switch" and _INFRARED.search(f"{option.name} {option.title}")
     ]
     depth = by_name.get("depth")
     resolution = by_name.get("resolution") or by_name.get("x-resolution")
     return FilmFeatures(
-        tuple(value for value in sources if _TRANSPARENCY.search(value) and not _INFRARED.search(value)),
+        tuple(transparency),
         tuple(infrared),
         depth.possible if depth else "",
         resolution.possible if resolution else "",
         _area_mm(by_name),
         tuple(option.name for option in options if option.button),
     )
+
+
+def _section(options: dict[str, Value], style: str, value: str | None = None) -> dict[str, dict[str, Value]]:
+    """A scanner section with infrared."""
+    return {"options": options, "infrared": {"style": style} if value is None else {"style": style, "value": value}}
 
 
 def _choices(option: Option | None) -> list[str]:

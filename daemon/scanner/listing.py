@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..yaml_file import to_line
 from .device import as_written, film_features
 from .fault import ScannerError
 from .session import Session
@@ -29,9 +30,11 @@ def film_text(device: str) -> str:
             except ScannerError as error:
                 unknown = f"what of this is different with source {source}: {error}"
     area = f"{has.area_mm[0]:g} x {has.area_mm[1]:g} mm" if has.area_mm else ""
+    infrared = [f"scanner: {to_line(section)}" for section in has.infrared] or ["-"]
     rows = [
         ("film", ", ".join(f"source {value}" for value in has.transparency)),
-        ("infrared", ", ".join(f"style {style}: {value}" for style, value in has.infrared)),
+        ("infrared", infrared[0]),
+        *(("", section) for section in infrared[1:]),
         ("depth", has.depths),
         ("resolution", has.resolutions),
         ("area", area),
