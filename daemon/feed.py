@@ -117,7 +117,7 @@ class Feed:
         fault it waits `pause_s`, then twice as long, and so on.
         """
         self.device = device
-        self.scanned = 0
+        self.scanned = self.left_out = 0
         self._begin = begin
         self._patient = patient
         self._stall_s = stall_s
@@ -237,6 +237,7 @@ class Feed:
             except ScannerError as error:
                 if error.fault is not Fault.BLANK:
                     raise
+                self.left_out += 1
                 _log.warning("%s; %s is left out", error, self._doing)
             ring()
 

@@ -48,8 +48,8 @@ def scan_roll(
     """Scan into ``scans`` in the folder `roll`, and clean into ``clean`` beside it, until all is done.
 
     So many `loads` follow one upon the other; without a number, the operator says when the next one lies there.
-    Raises ServiceError where the scanner cannot be used at all, or frames could not be cleaned, and SystemExit
-    (interrupted) where somebody has ended it before.
+    Raises ServiceError where the scanner cannot be used at all, every slot was blank, or frames could not be cleaned,
+    and SystemExit (interrupted) where somebody has ended it before.
     """
     folder = FolderSettings(roll.absolute() / "scans", roll.absolute() / "clean", profile, still_s=SCANNED_STILL_S)
     load = _load(folder, holder, None)
@@ -66,13 +66,18 @@ def scan_roll(
     if not done:
         raise SystemExit(ExitCode.INTERRUPTED)
     status = read_journal(state / state_name(folder) / "journal.sqlite")
-    click.echo(f"{feed.scanned} scanned into {folder.input}; in {folder.output} {_counted(status.frames) or 'nothing'}")
+    left_out = f", {feed.left_out} left out as blank" if feed.left_out else ""
+    cleaned = f"in {folder.output} {_counted(status.frames) or 'nothing'}"
+    click.echo(f"{feed.scanned} scanned into {folder.input}{left_out}; {cleaned}")
     if feed.error is not None:  # which has been told as it happened
         raise SystemExit(ExitCode.SOME_FAILED if feed.scanned else ExitCode.USAGE)
     if status.to_do or status.troubles:
         reasons = [str(trouble["reason"]) for trouble in status.troubles.values()]
         what = "\n".join(reasons) or f"{status.to_do} frames could not be cleaned; mend what is said above"
         raise ServiceError(f"{what}; then run it again with --loads 0", ExitCode.SOME_FAILED)
+    if feed.left_out and not feed.scanned:
+        what = "nothing was scanned, every slot is blank; mend what is said above, then run it again"
+        raise ServiceError(what, ExitCode.SOME_FAILED)
 
 
 def _make_scans(feed: Feed, load: Load, buttons: Sequence[str]) -> None:

@@ -168,6 +168,14 @@ def test_infrared_is_carried_through(desk: Desk, section: dict[str, Any]) -> Non
         assert len(set(scan[::16, ::16, 3].ravel().tolist())) > 10
 
 
+@pytest.mark.parametrize("desk", [["--fault", "white", "--fault", "white"]], indirect=True)
+def test_slots_that_are_left_out_are_counted_and_nothing_but_those_is_a_failure(desk: Desk) -> None:
+    set_scanner(desk.folder, resolution=75)
+    done = desk.scan("--loads", "1", expect=1)
+    assert f"0 scanned into {desk.roll}/scans, 2 left out as blank; in {desk.roll}/clean nothing" in done.out
+    assert "nothing was scanned, every slot is blank; mend what is said above" in done.err
+
+
 def test_what_the_scanner_refuses_is_said_at_once(desk: Desk) -> None:
     set_scanner(desk.folder, resolution=301)
     said = desk.scan("--loads", "1", expect=2).err
