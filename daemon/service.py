@@ -107,7 +107,8 @@ def serve(
 def _tell_end(feed: Feed) -> None:
     """Say why a scanner is no longer driven, if that is a fault; the others go on."""
     if isinstance(feed.error, ScannerError | ServiceError):
-        _log.error("%s; it is driven no more", feed.error)
+        for line in f"{feed.error}; it is driven no more".splitlines():  # a line for each thing that is wrong
+            _log.error("%s", line)
     elif feed.error is not None:
         _log.error("%s: unexpected fault; it is driven no more", feed.device, exc_info=feed.error)
 

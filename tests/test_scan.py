@@ -300,6 +300,22 @@ def test_a_service_scans_when_a_button_is_pressed(desk: Desk, monkeypatch: pytes
         assert not (desk.roll / "scans").exists()
 
 
+@pytest.mark.parametrize("desk", [["--button", "scan@1"]], indirect=True)
+def test_all_that_the_scanner_refuses_a_service_is_said_in_a_line_each(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SANE_CONFIG_DIR", str(desk.scanner.config))
+    desk.roll.mkdir()
+    set_scanner(desk.folder, resolution=301, options={"sauce": "Transparency Unit"})
+    with serving(desk) as service:
+        service.until_said("; it is driven no more")
+        said = [line.split(" ERROR ")[1] for line in service.lines if " ERROR " in line]
+    assert said[0] == f"{desk.scanner.device}: all of this is wrong:"
+    assert said[1].startswith("  there is no option sauce")
+    assert said[2].startswith("  resolution cannot be 301")
+    assert said[3:] == ['"dustwatch devices --options" tells what is possible; it is driven no more']
+
+
 @pytest.mark.parametrize("desk", [["--button", "scan@1", "--rate", "60000"]], indirect=True)
 def test_a_service_that_is_stopped_within_a_load_leaves_no_half_scan(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
