@@ -356,6 +356,22 @@ def test_a_device_without_infrared_is_not_taken_to_have_it(tmp_path: Path) -> No
             assert scan(plan, tmp_path / "1.tif").samples == 4
 
 
+@pytest.mark.parametrize(
+    ("style", "mode", "said"),
+    [
+        ("sample", "Color", "it gives 3 samples a pixel, but infrared style sample needs 4; set its mode"),
+        ("none", "RGBI", "it gives 4 samples a pixel; write infrared style sample"),
+    ],
+)
+def test_samples_that_do_not_fit_the_infrared_are_found_before_the_first_scan(
+    virtual: VirtualScanner, style: Literal["sample", "none"], mode: str, said: str
+) -> None:
+    with Session(virtual.device) as session, pytest.raises(ScannerError) as caught:
+        session.check(film(Infrared(style), mode=mode), [FILM, Window(90, 33, 12, 8)])
+    assert caught.value.fault is Fault.REFUSED
+    assert str(caught.value).startswith(f"{virtual.device}: {said}; ")
+
+
 @pytest.mark.usefixtures("test_backend")
 @pytest.mark.parametrize(
     ("infrared", "options", "said"),

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from ...processing.tiff_stream import Tag
     from .plan import Plan
     from .sane import Frame, Scanner
+    from .section import Style
 
     Tell: TypeAlias = Callable[[Progress | Starting | None], None]
 
@@ -99,7 +100,7 @@ class _Passes:
         style = plan.section.infrared.style
         self._require_depth(first, plan.section.depth)
         self._four, self._page = style == "sample", style == "scan"
-        self._require_samples(first)
+        self._require_samples(first, style)
         self._colours = 1 if first.format == "gray" and not self._four else 3
         self._height: int | None = None
         passes = (1 if first.last else 3) + (style in ("source", "mode", "scan"))
@@ -202,14 +203,11 @@ class _Passes:
         if frame.depth not in (8, 16) or asked not in (None, frame.depth):
             self._refuse(f"it gives {frame.depth} bits a sample, not {asked or '8 or 16'}; set its depth or its mode")
 
-    def _require_samples(self, frame: Frame) -> None:
+    def _require_samples(self, frame: Frame, style: Style) -> None:
         if frame.width < 1 or frame.row_bytes < 1:
             self._refuse("the window that it scans is empty; make it larger")
-        samples = frame.row_bytes / (frame.width * frame.depth // 8)
-        if self._four and samples < 4:
-            self._refuse(f"it gives {int(samples)} samples a pixel, but infrared style sample needs 4; set its mode")
-        if not self._four and frame.format == "color" and samples == 4:
-            self._refuse("it gives 4 samples a pixel; write infrared style sample")
+        if (unfit := frame.unfit(style)) is not None:
+            self._refuse(unfit)
 
     def _require_room(self, needed: int) -> None:
         free = shutil.disk_usage(self._file.parent).free

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from .device import Choices, Value
     from .plan import Window
-    from .section import ScannerSection
+    from .section import ScannerSection, Style
 
 _GOOD, _END, _IO_ERROR = 0, 5, 9
 _SET_VALUE = 1
@@ -112,6 +112,18 @@ class Frame:
     height: int | None
     depth: int
     row_bytes: int
+
+    def unfit(self, style: Style) -> str | None:
+        """Say why its samples are not what a style of infrared needs; None where they are, or it is not known yet."""
+        sample_bytes = self.depth // 8
+        if self.width < 1 or sample_bytes < 1:
+            return None
+        samples = self.row_bytes / (self.width * sample_bytes)
+        if style == "sample" and samples < 4:
+            return f"it gives {int(samples)} samples a pixel, but infrared style sample needs 4; set its mode"
+        if style != "sample" and self.format == "color" and samples == 4:
+            return "it gives 4 samples a pixel; write infrared style sample"
+        return None
 
 
 def devices() -> tuple[Device, ...]:
@@ -201,6 +213,8 @@ class Scanner:
         for window in windows or (None,):
             said = self._configure(section, window)
             problems += said
+            if not said and (unfit := self._frame().unfit(section.infrared.style)) is not None:
+                problems.append(unfit)
             if section.infrared_settings:
                 problems += self._configure_infrared(section, window, said)
         self._refuse(list(dict.fromkeys(problems)))
@@ -382,6 +396,10 @@ class Scanner:
             self._dev.start()
         except _sane.error as error:
             self._fail(error, "it does not start")
+        return self._frame()
+
+    def _frame(self) -> Frame:
+        """The pass that was started, or what one would be if it were started now."""
         told = _parameters(self.name, self._handle)
         height = told.lines if told.lines >= 0 else None
         last = bool(told.last_frame)

@@ -82,7 +82,7 @@ class Session:
         """Set the device as for a scan, also of each window and of infrared. Raises ScannerError (refused).
 
         It lists all that is wrong: options that are not there, inactive, out of range or silently rounded, required
-        ones that are missing, windows that do not lie in the device's area.
+        ones that are missing, windows that do not lie in the device's area, samples that do not fit the infrared style.
         """
         self._worker.ask("check", section, tuple(windows))
 
