@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -495,12 +496,12 @@ def devices_command(device: str | None, all_options: bool) -> None:
     DEVICE is one of them, by the name under which SANE has it; without it all are asked. Each line of "infrared" goes
     into a profile as it stands; names and values of options go into its scanner section.
     """
-    from .scanner.fault import ScannerError
+    from .scanner.fault import Fault, ScannerError
     from .scanner.listing import film_text, options_text
-    from .scanner.session import devices
+    from .scanner.session import devices, require_listed
 
     try:
-        listed = {device: device} if device else {each.name: str(each) for each in devices()}
+        listed = {device: device} if device is not None else {each.name: str(each) for each in devices()}
     except ScannerError as error:
         raise ServiceError(str(error), ExitCode.SOME_FAILED) from error
     if not listed:
@@ -511,6 +512,9 @@ def devices_command(device: str | None, all_options: bool) -> None:
         try:
             told = options_text(name) if all_options else film_text(name)
         except ScannerError as error:
+            if device is not None and error.fault is Fault.VANISHED:
+                with suppress(ScannerError):
+                    require_listed(name, [each.name for each in devices()])
             faults.append(str(error))
         else:
             click.echo(f"{heading}\n{told}")

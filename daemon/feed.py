@@ -18,10 +18,9 @@ from itertools import repeat
 from threading import Event
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
-from .errors import ExitCode, ServiceError
 from .scanner.fault import Fault, ScannerError, scanner_error
 from .scanner.plan import Plan
-from .scanner.session import Session, devices
+from .scanner.session import Session, devices, require_listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -303,9 +302,7 @@ class Feed:
             listed = self._listed()
         except ScannerError:
             return  # nobody knows
-        if self.device not in listed:
-            there = f"there are: {', '.join(listed)}" if listed else "SANE finds none: is it switched on?"
-            raise ServiceError(f"{self.device}: there is no such scanner; {there}", ExitCode.USAGE)
+        require_listed(self.device, listed)
         self._known = True
 
     def _opened(self) -> Session:

@@ -121,10 +121,12 @@ def test_every_option_of_a_device_is_shown_with_type_value_and_range(virtual: Vi
 
 
 @needs_sane
-def test_a_device_that_is_not_there_is_named(virtual: VirtualScanner) -> None:
-    done = run(virtual.config, "net:127.0.0.1:nothing")
-    assert done.returncode == 1
-    assert done.stderr.startswith("net:127.0.0.1:nothing: it cannot be opened")
+def test_of_a_name_that_is_wrong_the_right_ones_are_told(virtual: VirtualScanner) -> None:
+    slip, blank_end = "net:127.0.0.1:nothing", f"{virtual.device} "
+    for name, told in ((slip, slip), (blank_end, f"'{blank_end}'")):
+        done = run(virtual.config, name)
+        assert done.returncode == 2
+        assert done.stderr == f"{told}: there is no such scanner; there are: {virtual.device}\n"
 
 
 @needs_sane

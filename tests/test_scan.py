@@ -188,9 +188,10 @@ def test_what_the_scanner_refuses_is_said_at_once(desk: Desk) -> None:
 def test_a_scanner_that_is_not_there_is_a_slip_and_those_that_are_there_are_named(desk: Desk) -> None:
     slip = desk.scanner.device.replace("film", "flim")
     own = ["--loads", "1", "--state", desk.folder / "state", "--profile", desk.folder / "mine.yaml"]
-    done = start("scan", desk.roll, "--device", slip, *own, SANE_CONFIG_DIR=str(desk.scanner.config))
-    assert done.code == 2
-    assert done.err.splitlines()[-1] == f"{slip}: there is no such scanner; there are: {desk.scanner.device}"
+    for name, told in ((slip, slip), ("", "''"), (f"{slip} ", f"'{slip} '")):
+        done = start("scan", desk.roll, "--device", name, *own, SANE_CONFIG_DIR=str(desk.scanner.config))
+        assert done.code == 2
+        assert done.err.splitlines()[-1] == f"{told}: there is no such scanner; there are: {desk.scanner.device}"
     assert not desk.roll.exists()
     assert not (desk.folder / "state").exists()
 

@@ -18,11 +18,12 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..disk import part_of, publish
+from ..errors import ExitCode, ServiceError
 from .fault import Fault, ScannerError, scanner_error
 from .plan import Progress, Starting
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Collection, Sequence
     from pathlib import Path
     from types import TracebackType
 
@@ -45,6 +46,15 @@ def devices(stall_s: float = 60.0, stopped: Event | None = None) -> tuple[Device
     with _Worker("SANE", stall_s, stopped or Event()) as worker:
         listed: tuple[Device, ...] = worker.ask("devices")
         return listed
+
+
+def require_listed(name: str, listed: Collection[str]) -> None:
+    """Raise ServiceError (usage) where no scanner of this name is among those that are `listed`."""
+    if name in listed:
+        return
+    told = name if name and name == name.strip() else repr(name)  # else nobody would see what is wrong
+    there = f"there are: {', '.join(listed)}" if listed else "SANE finds none: is it switched on?"
+    raise ServiceError(f"{told}: there is no such scanner; {there}", ExitCode.USAGE)
 
 
 class Session:
