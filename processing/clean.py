@@ -28,6 +28,7 @@ from .placement import turned_back_points, turned_box
 from .pool import ahead, in_order
 from .raster import open_rows, rewrite, write_mask
 from .register import BEFORE_PX, LANCZOS, MARGIN_PX
+from .spots import pixels_of
 from .strips import Span, Tile, bands, spans
 from .texture import SQUARE_PX, Moduli, reach_px
 
@@ -213,7 +214,7 @@ def dirt_in_frame(dirt: FrameDirt, rows: Span, min_density_d: float) -> Dirty:
     part = dirt.glass.part(top + up, left + before, (shape[0] + down - up, shape[1] + after - before))
     weights = LANCZOS.weights(shifts - whole)
     from_part = whole + np.subtract((top, left), part.corner)
-    lives = (part.cells["lives"] >> np.uint32(dirt.witness) & 1).astype(np.bool_)
+    lives = (part.cells["lives"] & np.uint32(1 << dirt.witness)) > 0
     slots, planes = part.slots, np.stack([np.where(lives, part.cells[name], 0) for name in ("density", "doubt")])
     # Along the lines that are shifted alike: rows, or columns.
     turn = slice(None, None, -1 if axis else 1)
@@ -345,7 +346,7 @@ def _repair_tile(job: _Job, info: ImageInfo, tone: Tone, params: RepairParams) -
     hole = np.zeros(picture.shape[:2], np.bool_)
     hole[seen.pixels[0] - rows.low, seen.pixels[1] - columns.low] = True
     holes = Holes(hole)
-    edge = picture[np.divmod(np.flatnonzero(holes.edge), holes.edge.shape[1])]
+    edge = picture[tuple(pixels_of(holes.edge))]
     spanned = holes.span(density_table(tone, int(np.iinfo(info.dtype).max))[edge].T)
     inside = _within(job.tile, seen)
     own = seen.where(inside)

@@ -16,6 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from annotated_types import Interval
 
+from .kernel import kernel
+
 
 @dataclass(frozen=True, slots=True)
 class Tone:
@@ -84,16 +86,32 @@ def value_edges(tone: Tone, maximum: int) -> npt.NDArray[np.float64]:
     return edges
 
 
-MARKS_PER_D = 1024
-"""How many marks the edges have for each power of ten of light, down to a millionth of full light."""
+MARKS_PER_D, LEAST_LIGHT = 1024, -6
+"""How many marks the edges have for each power of ten of light, and from which on."""
 
 
 @lru_cache(maxsize=8)
 def value_marks(tone: Tone, maximum: int) -> npt.NDArray[np.int64]:
-    """How many of `value_edges` lie below each mark, read-only: where to search."""
-    marks = np.searchsorted(value_edges(tone, maximum), np.arange(-6 * MARKS_PER_D, 2) / MARKS_PER_D, side="right")
-    marks.setflags(write=False)
-    return marks
+    """How many of `value_edges` lie below each mark, read-only: where `value_at` has to search."""
+    marks = np.arange(LEAST_LIGHT * MARKS_PER_D, 2) / MARKS_PER_D
+    below = np.searchsorted(value_edges(tone, maximum), marks, side="right")
+    below.setflags(write=False)
+    return below
+
+
+@kernel
+def value_at(light: float, edges: npt.NDArray[np.float64], marks: npt.NDArray[np.int64]) -> int:
+    """The value stored for a common logarithm of light: how many edges lie at or below it."""
+    mark = int(min(max((light - LEAST_LIGHT) * MARKS_PER_D, 0), len(marks) - 1))
+    low = marks[mark - 1] if mark > 0 else 0
+    high = marks[mark + 2] if mark + 2 < len(marks) else len(edges)
+    while low < high:
+        middle = (low + high) // 2
+        if edges[middle] <= light:
+            low = middle + 1
+        else:
+            high = middle
+    return low
 
 
 def to_values(density: npt.NDArray[np.float32], tone: Tone, maximum: int) -> npt.NDArray[np.intp]:

@@ -16,7 +16,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from .density import MARKS_PER_D, Tone, density_table, value_edges, value_marks
+from .density import Tone, density_table, value_at, value_edges, value_marks
 from .kernel import kernel
 from .particles import FILL_ERROR
 
@@ -106,21 +106,6 @@ def _mend(
         changed[i] = False
         for c in range(colours):
             density = (densities[values[i, c]] - dirt[i]) * (1 - fills) + spanned[c, i] * fills
-            mended[i, c] = _value(-sign * density, edges, marks)
+            mended[i, c] = value_at(-sign * density, edges, marks)
             changed[i] |= mended[i, c] != values[i, c]
         share[i] = fills
-
-
-@kernel
-def _value(light: float, edges: npt.NDArray[np.float64], marks: npt.NDArray[np.int64]) -> int:
-    """How many edges lie at or below a common logarithm of light; between `marks` there are but a few."""
-    mark = int(min(max((light + 6) * MARKS_PER_D, 0), len(marks) - 1))
-    low = marks[mark - 1] if mark > 0 else 0
-    high = marks[mark + 2] if mark + 2 < len(marks) else len(edges)
-    while low < high:
-        middle = (low + high) // 2
-        if edges[middle] <= light:
-            low = middle + 1
-        else:
-            high = middle
-    return low

@@ -21,11 +21,10 @@ import numpy.typing as npt
 from .kernel import kernel
 from .particles import FILL_ERROR, LifeParams, Samples, accepted, amplitude, lives, odds
 from .smooth import smooth
-from .spots import connected, peaks
+from .spots import connected, peaks, pixels_of
 
 if TYPE_CHECKING:
     from .arrays import Mask, Plane
-    from .spots import Pixels
 
 _ROUNDS = 2
 _REWEIGHTINGS = 6
@@ -74,7 +73,7 @@ class SecondLook:
     @property
     def particles(self) -> tuple[npt.NDArray[np.intp], int]:
         """The connected places of each part: the number of each pixel's place, (pixels), and how many there are."""
-        return connected(_pixels(self.mask), self.parts[self.mask])
+        return connected(pixels_of(self.mask), self.parts[self.mask])
 
     @property
     def error(self) -> Samples:
@@ -95,7 +94,7 @@ def estimate(look: SecondLook, guess: Values, params: LifeParams) -> Dirt | None
     """The dirt under the mask, None if there is none after all. `guess` (pixels): its density in D at first sight."""
     label, count = look.particles
     mask = look.mask
-    rows, columns = _pixels(mask)
+    rows, columns = pixels_of(mask)
     places = _places(label, rows, columns, mask.shape)
     deviation = look.error
     shape = np.maximum(guess, np.float32(1e-4))
@@ -223,7 +222,7 @@ def _standing_out(density: Values, doubt: Values, mask: Mask) -> Mask:
     """
     level, spread = _smoothed(np.stack([density, doubt]), mask)
     standing: Mask = (density > _LEAST_D) & (level > np.clip(_FAINT_D, spread, _RIM * spread))
-    labels, count = connected(_pixels(mask)[:, standing], corners=False)
+    labels, count = connected(pixels_of(mask)[:, standing], corners=False)
     contrast = level[standing] / np.maximum(spread[standing], np.float32(1e-6))
     standing[standing] = (peaks(contrast, labels + 1, count) > _CORE)[labels]
     return standing
@@ -231,7 +230,7 @@ def _standing_out(density: Values, doubt: Values, mask: Mask) -> Mask:
 
 def _smoothed(values: Samples, mask: Mask) -> Samples:
     """Values at the pixels of a mask, (planes, pixels), smoothed by a Gaussian as `smooth` does it with 0 elsewhere."""
-    rows, columns = _pixels(mask)
+    rows, columns = pixels_of(mask)
     runs = np.flatnonzero(np.diff(rows * (mask.shape[1] + 1) + columns, prepend=-2, append=-2) != 1)
     smoothed = np.empty(values.shape, np.float32)
     _smooth(values.astype(np.float32), rows, columns, runs, mask.shape, _taps(), smoothed)
@@ -290,11 +289,6 @@ def _smooth(
 def _mirrored(place: int, length: int) -> int:
     place %= 2 * length
     return place if place < length else 2 * length - 1 - place
-
-
-def _pixels(mask: Mask) -> Pixels:
-    """Rows and columns of a mask's pixels; faster than to ask for them at once."""
-    return np.stack(np.divmod(np.flatnonzero(mask), mask.shape[1]))
 
 
 def _scatter(values: npt.NDArray[Number], mask: Mask) -> npt.NDArray[Number]:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from annotated_types import Interval
 
 from .kernel import kernel
-from .spots import widened, without_holes
+from .spots import pixels_of, widened, without_holes
 from .texture import SQUARE_PX
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ class Evidence:
 
     def density(self, mask: Mask) -> Values:
         """The weighted mean residual in D at the pixels of a mask, row after row."""
-        rows, columns = np.nonzero(mask)
+        rows, columns = pixels_of(mask)
         return self.significance[mask] * self.error[rows // SQUARE_PX, columns // SQUARE_PX]
 
     def without_loudest(self, mask: Mask) -> Values:
@@ -170,7 +170,7 @@ class Evidence:
 
         Bare ones are always asked.
         """
-        rows, columns = np.nonzero(mask)
+        rows, columns = pixels_of(mask)
         rest = np.empty(len(rows), np.float32)
         _all_without_loudest(rows, columns, self.voices.said, self.voices.bare, self.error, self.errors, rest)
         return rest

@@ -26,6 +26,7 @@ from .placement import turned_window
 from .pool import in_order
 from .register import BEFORE_PX, MARGIN_PX, Laid, split
 from .residual import UNKNOWN, ResidualParams
+from .spots import pixels_of
 from .strips import Span, Tile, tiles
 from .texture import Moduli, reach_px
 
@@ -215,7 +216,7 @@ def look_again(
     """
     mask = parts > 0
     holes = Holes(mask)
-    places, edge = np.nonzero(mask), np.nonzero(holes.edge)
+    places, edge = pixels_of(mask), pixels_of(holes.edge)
     shown, seen = (np.stack(values) for values in zip(*(frame.at(*places) for frame in frames), strict=True))
     spanned = np.concatenate([holes.span(frame.at(*edge)[0][None]) for frame in frames])
     deviation = [

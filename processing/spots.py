@@ -23,6 +23,11 @@ Labels = npt.NDArray[np.int64]
 """(pixels): the number of each one's spot."""
 
 
+def pixels_of(mask: Mask) -> Pixels:
+    """The pixels of a mask, row after row; faster than to ask for rows and columns at once."""
+    return np.stack(np.divmod(np.flatnonzero(mask), mask.shape[1]))
+
+
 def peaks(values: Plane, labels: npt.NDArray[np.integer], count: int) -> npt.NDArray[np.float32]:
     """The largest of `values` in each of the spots that `labels` numbers 1..`count`, both of one shape: (count).
 

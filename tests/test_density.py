@@ -2,10 +2,20 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dustwatch.processing.density import Tone, density_table, light, stored, to_values
+from dustwatch.processing.density import (
+    MARKS_PER_D,
+    Tone,
+    density_table,
+    light,
+    stored,
+    to_values,
+    value_at,
+    value_edges,
+    value_marks,
+)
 
 tones = st.builds(
     Tone,
@@ -70,3 +80,13 @@ def test_values_are_clipped_to_what_a_file_holds() -> None:
     density = np.array([-1.0, 0.0, 9.0], np.float32)
     np.testing.assert_array_equal(to_values(density, Tone(), 255), [255, 255, 0])
     np.testing.assert_array_equal(to_values(density, Tone(black=0.2), 255), [255, 255, 51])
+
+
+@settings(deadline=None)
+@given(tone=tones, maximum=st.sampled_from([255, 65535]), lights=st.lists(st.floats(-400, 2), max_size=50))
+def test_values_are_found_between_the_marks_as_among_all_edges(tone: Tone, maximum: int, lights: list[float]) -> None:
+    edges, marks = value_edges(tone, maximum), value_marks(tone, maximum)
+    near = np.arange(-7 * MARKS_PER_D, MARKS_PER_D) / MARKS_PER_D
+    every = np.concatenate([lights, edges[::97], near, np.nextafter(near, -9), np.nextafter(near, 9)])
+    found = [value_at(one, edges, marks) for one in every]
+    np.testing.assert_array_equal(found, np.searchsorted(edges, every, side="right"))

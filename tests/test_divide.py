@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dustwatch.processing.density import MARKS_PER_D, Tone, density_table, to_values, value_edges, value_marks
-from dustwatch.processing.divide import _value, mend, noise_table
+from dustwatch.processing.density import Tone, density_table, to_values
+from dustwatch.processing.divide import mend, noise_table
 from dustwatch.processing.particles import FILL_ERROR
 
 tones = st.builds(
@@ -47,16 +47,6 @@ def test_pixels_are_the_mean_of_division_and_fill_by_inverse_variance(
     assert (np.abs(found.values.astype(int) - ought) <= 1).all()
     assert (found.values != ought).mean() < 0.02
     np.testing.assert_array_equal(found.changed, (found.values != values).any(axis=1))
-
-
-@settings(deadline=None)
-@given(tone=tones, maximum=st.sampled_from([255, 65535]), lights=st.lists(st.floats(-400, 2), max_size=50))
-def test_values_are_found_between_the_marks_as_among_all_edges(tone: Tone, maximum: int, lights: list[float]) -> None:
-    edges, marks = value_edges(tone, maximum), value_marks(tone, maximum)
-    near = np.arange(-7 * MARKS_PER_D, MARKS_PER_D) / MARKS_PER_D
-    every = np.concatenate([lights, edges[::97], near, np.nextafter(near, -9), np.nextafter(near, 9)])
-    found = [_value(light, edges, marks) for light in every]
-    np.testing.assert_array_equal(found, np.searchsorted(edges, every, side="right"))
 
 
 def divided(values: np.ndarray, dirt: np.ndarray, tone: Tone) -> np.ndarray:
