@@ -147,57 +147,74 @@ def _robust_mean(
     Re-weighted from the median: a frame that disagrees with the others over a whole place, because an edge of its film
     passes there, hardly counts there. Where no frame is usable, all are.
     """
-    usable = usable | ~usable.any(axis=0)
-    mean, area = _medians(missing, usable), np.bincount(places)
-    total = np.empty_like(mean)
-    for _ in range(_REWEIGHTINGS):
-        _reweight(missing, deviation, usable, places, area, mean, total)
-    return mean.astype(np.float32), (1 / np.sqrt(total)).astype(np.float32)
+    mean, doubt = np.empty(len(places), np.float32), np.empty(len(places), np.float32)
+    _mean_by_place(missing, deviation, usable | ~usable.any(axis=0), places, np.bincount(places), mean, doubt)
+    return mean, doubt
 
 
 @kernel
-def _medians(missing: Samples, usable: Mask) -> npt.NDArray[np.float64]:
-    frames, count = missing.shape
-    medians, ordered = np.empty(count), np.empty(frames)
-    for i in range(count):
-        found = 0
-        for k in range(frames):
-            if usable[k, i]:
-                at = found
-                while at > 0 and ordered[at - 1] > missing[k, i]:
-                    ordered[at] = ordered[at - 1]
-                    at -= 1
-                ordered[at] = missing[k, i]
-                found += 1
-        medians[i] = (ordered[(found - 1) // 2] + ordered[found // 2]) / 2
-    return medians
-
-
-@kernel
-def _reweight(
+def _mean_by_place(
     missing: Samples,
     deviation: Samples,
     usable: Mask,
     places: npt.NDArray[np.intp],
     area: npt.NDArray[np.intp],
-    mean: npt.NDArray[np.float64],
-    total: npt.NDArray[np.float64],
+    mean: Values,
+    doubt: Values,
 ) -> None:
-    """Put the weighted mean of the frames into `mean` and the sum of the weights into `total`, (pixels) both."""
-    error = np.zeros((len(area), len(missing)))
-    for k in range(len(missing)):
-        for i in range(len(places)):
-            error[places[i], k] += (missing[k, i] - mean[i]) ** 2
-    for place in range(len(area)):
-        error[place] /= area[place]
+    """Place by place, so that all that is asked for again and again stays in the processor's cache."""
+    stops = np.cumsum(area)
+    following, pixels = stops - area, np.empty_like(places)
     for i in range(len(places)):
-        total[i] = said = 0.0
-        for k in range(len(missing)):
-            if usable[k, i]:
-                weight = 1 / (error[places[i], k] + 0.02 * deviation[k, i] ** 2 + 2e-5)
-                total[i] += weight
-                said += weight * missing[k, i]
-        mean[i] = said / total[i]
+        pixels[following[places[i]]] = i
+        following[places[i]] += 1
+    frames, most = len(missing), area.max()
+    shown, least = np.empty((frames, most), np.float32), np.empty((frames, most), np.float32)
+    level, said, total = np.empty(most, np.float32), np.empty(most, np.float32), np.empty(most, np.float32)
+    for place in range(len(area)):
+        own = pixels[stops[place] - area[place] : stops[place]]
+        count = len(own)
+        for k in range(frames):
+            for i in range(count):
+                shown[k, i] = missing[k, own[i]]
+                spread = deviation[k, own[i]]
+                least[k, i] = np.float32(0.02) * spread * spread + np.float32(2e-5)
+                if not usable[k, own[i]]:
+                    least[k, i] = np.inf
+        _medians(shown, least, level[:count])
+        for _ in range(_REWEIGHTINGS):
+            said[:count] = total[:count] = 0
+            for k in range(frames):
+                error = np.float32(0)
+                for i in range(count):
+                    off = shown[k, i] - level[i]
+                    error += off * off
+                error /= np.float32(count)
+                for i in range(count):
+                    weight = np.float32(1) / (error + least[k, i])
+                    total[i] += weight
+                    said[i] += weight * shown[k, i]
+            for i in range(count):
+                level[i] = said[i] / total[i]
+        for i in range(count):
+            mean[own[i]], doubt[own[i]] = level[i], 1 / np.sqrt(total[i])
+
+
+@kernel
+def _medians(shown: Samples, least: Samples, medians: Values) -> None:
+    """The median at each pixel of those frames, (frames, pixels), whose `least` error is not infinite."""
+    ordered = np.empty(len(shown), np.float32)
+    for i in range(len(medians)):
+        found = 0
+        for k in range(len(shown)):
+            if least[k, i] < np.inf:
+                at = found
+                while at > 0 and ordered[at - 1] > shown[k, i]:
+                    ordered[at] = ordered[at - 1]
+                    at -= 1
+                ordered[at] = shown[k, i]
+                found += 1
+        medians[i] = (ordered[(found - 1) // 2] + ordered[found // 2]) / 2
 
 
 def _disagreement(off: Samples, deviation: Samples, usable: Mask, mask: Mask) -> Values:

@@ -37,10 +37,10 @@ Further is only looked where nothing nearer is known, so that what spans a hole 
 _ACROSS = 0.02
 """How well heat flows across lines at least, if all lines run alike; along them it is 1."""
 
-_SWEEPS, _OVER = 4, 1.5
+_SWEEPS, _OVER = 2, 1.4
 """Sweeps before and after each correction, and their over-relaxation.
 
-They leave errors of some thousandths of what the edge varies by: less of them is no better guess of the film.
+They leave errors of a hundredth of what the film varies by: less of them is no better guess of the film.
 """
 
 Flags = npt.NDArray[np.bool_]

@@ -219,11 +219,11 @@ def look_again(
     places, edge = pixels_of(mask), pixels_of(holes.edge)
     shown, seen = (np.stack(values) for values in zip(*(frame.at(*places) for frame in frames), strict=True))
     spanned = np.concatenate([holes.span(frame.at(*edge)[0][None]) for frame in frames])
-    deviation = [
-        told.without(frame.codes, *frame.pixels(*places)).texture(params).at(*frame.pixels(*places))
-        for frame, told in zip(frames, moduli, strict=True)
-    ]
-    return SecondLook(parts, shown - spanned, np.stack(deviation), seen, scenes, bare)
+    deviation = np.empty_like(shown)
+    for k, (frame, told) in enumerate(zip(frames, moduli, strict=True)):
+        pixels = frame.pixels(*places)
+        deviation[k] = told.without(frame.codes, *pixels).texture(params).at(*pixels)
+    return SecondLook(parts, shown - spanned, deviation, seen, scenes, bare)
 
 
 def _spread(cells: Mask, tile: Tile) -> Mask:
@@ -232,4 +232,4 @@ def _spread(cells: Mask, tile: Tile) -> Mask:
     def pixels(span: Span, count: int) -> npt.NDArray[np.intp]:
         return np.minimum(np.arange(span.low, span.high) // CELL_PX, count - 1)
 
-    return cells[np.ix_(pixels(tile.rows, cells.shape[0]), pixels(tile.columns, cells.shape[1]))]
+    return cells[pixels(tile.rows, cells.shape[0])][:, pixels(tile.columns, cells.shape[1])]
