@@ -1,4 +1,4 @@
-"""What spans a hole, which is asked for to a tenth of the range of its edge, and mostly to two hundredths of its deviation."""
+"""What spans a hole, asked for to a tenth of the range of its edge, and mostly to two hundredths of its deviation."""
 
 from collections.abc import Callable
 from itertools import product
