@@ -28,7 +28,6 @@ from .placement import turned_back_points, turned_box
 from .pool import ahead, in_order
 from .raster import open_rows, rewrite, write_mask
 from .register import BEFORE_PX, LANCZOS, MARGIN_PX
-from .spots import pixels_of
 from .strips import Span, Tile, bands, spans
 from .texture import SQUARE_PX, Moduli, reach_px
 
@@ -250,54 +249,74 @@ def _resample(
     as Lanczos' `weights` (rows, 2, 8) say, down and to the right. There are as many rows as these, and `width` columns.
     """
     height, across = slots.shape
-    count, both = 0, len(planes)
-    line = np.zeros((both, across * CELL_PX + 2 * MARGIN_PX + 2), np.float32)
-    found = np.empty((both, CELL_PX + MARGIN_PX), np.float32)
-    live = np.zeros(across, np.bool_)
-    pixels, values = np.empty((2, 1 << 10), np.int64), np.empty((both, 1 << 10), np.float32)
+    dirty = _dirty_rows(planes[0])
+    line = np.zeros((len(planes), across + 2, CELL_PX), np.float32)
+    found = np.empty((len(planes), CELL_PX + MARGIN_PX), np.float32)
+    live, count = np.zeros(across, np.bool_), 0
+    pixels, values = np.empty((2, 1 << 10), np.int64), np.empty((len(planes), 1 << 10), np.float32)
     for row in range(len(whole)):
-        live[:] = False
-        for k in range(MARGIN_PX + 1):
-            y = row + whole[row, 0] - BEFORE_PX + k
-            if not 0 <= y < height * CELL_PX:
-                continue
-            for c in range(across):
+        top = row + whole[row, 0] - BEFORE_PX
+        seen = range(max(top, 0), min(top + MARGIN_PX + 1, height * CELL_PX))
+        if not len(seen):
+            continue
+        near = np.flatnonzero(np.maximum(slots[seen.start // CELL_PX], slots[(seen.stop - 1) // CELL_PX]) >= 0)
+        for c in near:
+            live[c] = False
+            for y in seen:
                 slot = slots[y // CELL_PX, c]
-                if slot < 0:
-                    continue
-                live[c] = True
-                start = MARGIN_PX + c * CELL_PX
-                for plane in range(both):
-                    _add(line[plane, start : start + CELL_PX], weights[row, 0, k], planes[plane, slot, y % CELL_PX])
+                live[c] |= slot >= 0 and dirty[slot, y % CELL_PX]
+            for y in seen:
+                slot = slots[y // CELL_PX, c]
+                if live[c] and slot >= 0:
+                    for plane in range(len(planes)):
+                        _add(line[plane, c + 1], weights[row, 0, y - top], planes[plane, slot, y % CELL_PX])
         stop = -MARGIN_PX
-        for c in range(across):
+        for c in near:
             if not live[c]:
                 continue
             start, stop = max(c * CELL_PX - MARGIN_PX + BEFORE_PX, stop), (c + 1) * CELL_PX + BEFORE_PX
-            found[:] = 0
-            for k in range(MARGIN_PX + 1):
-                first = MARGIN_PX + start - BEFORE_PX + k
-                for plane in range(both):
-                    across_line = line[plane, first : first + stop - start]
-                    _add(found[plane, : stop - start], weights[row, 1, k], across_line)
+            first = CELL_PX + start - BEFORE_PX
+            for plane in range(len(planes)):
+                _across(line[plane].reshape(-1)[first:], weights[row, 1], found[plane, : stop - start])
             for i in range(stop - start):
                 column = start + i - whole[row, 1]
                 if abs(found[0, i]) >= least and 0 <= column < width:
                     if count == pixels.shape[1]:
                         pixels, values = np.hstack((pixels, pixels)), np.hstack((values, values))
                     pixels[0, count], pixels[1, count] = row, column
-                    values[:, count] = found[:, i]
+                    for plane in range(len(planes)):
+                        values[plane, count] = found[plane, i]
                     count += 1
-        for c in range(across):
-            if live[c]:
-                line[:, MARGIN_PX + c * CELL_PX : MARGIN_PX + (c + 1) * CELL_PX] = 0
+        for c in near:
+            line[:, c + 1] = 0
     return pixels[:, :count], values[:, :count]
 
 
 @kernel
+def _dirty_rows(cells: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
+    """In which rows of cells (cells, 32, 32) there is anything: (cells, 32)."""
+    dirty = np.zeros(cells.shape[:2], np.bool_)
+    for slot in range(dirty.shape[0]):
+        for y in range(dirty.shape[1]):
+            for x in range(cells.shape[2]):
+                dirty[slot, y] |= cells[slot, y, x] != 0
+    return dirty
+
+
+@kernel
 def _add(total: npt.NDArray[np.float32], weight: np.float32, values: npt.NDArray[np.float32]) -> None:
-    for i in range(len(total)):
-        total[i] += weight * values[i]
+    for x in range(len(total)):
+        total[x] += weight * values[x]
+
+
+@kernel
+def _across(line: npt.NDArray[np.float32], weights: npt.NDArray[np.float32], found: npt.NDArray[np.float32]) -> None:
+    """Weigh eight values of a line that follow each other, the first of which are the line's first."""
+    a, b, c, d, e, f, g, h = weights
+    for x in range(len(found)):
+        found[x] = (a * line[x] + b * line[x + 1] + c * line[x + 2] + d * line[x + 3]) + (
+            e * line[x + 4] + f * line[x + 5] + g * line[x + 6] + h * line[x + 7]
+        )
 
 
 def _find(span: Span, dirt: FrameDirt, min_density_d: float) -> _Found:
@@ -342,16 +361,18 @@ def _repair_tile(job: _Job, info: ImageInfo, tone: Tone, params: RepairParams) -
     rows, columns = job.tile.rows, job.tile.columns
     column = job.dirty.pixels[1]
     seen = job.dirty.where((column >= columns.low) & (column < columns.high))
-    picture = job.picture[..., : info.colours]
-    hole = np.zeros(picture.shape[:2], np.bool_)
+    hole = np.zeros(job.picture.shape[:2], np.bool_)
     hole[seen.pixels[0] - rows.low, seen.pixels[1] - columns.low] = True
     holes = Holes(hole)
-    edge = picture[tuple(pixels_of(holes.edge))]
+    pixels = job.picture.reshape(-1, info.samples)
+    edge = pixels.take(np.flatnonzero(holes.edge), axis=0)[:, : info.colours]
     spanned = holes.span(density_table(tone, int(np.iinfo(info.dtype).max))[edge].T)
     inside = _within(job.tile, seen)
     own = seen.where(inside)
     mended = mend(
-        picture[own.pixels[0] - rows.low, own.pixels[1] - columns.low],
+        pixels.take((own.pixels[0] - rows.low) * hole.shape[1] + own.pixels[1] - columns.low, axis=0)[
+            :, : info.colours
+        ],
         own.density,
         own.doubt,
         job.texture.at(own.pixels[0] - job.top, own.pixels[1]),
@@ -361,7 +382,8 @@ def _repair_tile(job: _Job, info: ImageInfo, tone: Tone, params: RepairParams) -
     )
     changed = own.where(mended.changed)
     job.band[:, columns.start : columns.stop] = job.picture[job.tile.inner]
-    job.band[changed.pixels[0] - rows.start, changed.pixels[1], : info.colours] = mended.values[mended.changed]
+    places = (changed.pixels[0] - rows.start) * info.width + changed.pixels[1]
+    job.band.reshape(-1, info.samples)[places, : info.colours] = mended.values[mended.changed]
     return _Repaired(job.band, changed, mended.share[mended.changed] > FILLED_SHARE)
 
 

@@ -102,16 +102,15 @@ def value_marks(tone: Tone, maximum: int) -> npt.NDArray[np.int64]:
 @kernel
 def value_at(light: float, edges: npt.NDArray[np.float64], marks: npt.NDArray[np.int64]) -> int:
     """The value stored for a common logarithm of light: how many edges lie at or below it."""
-    mark = int(min(max((light - LEAST_LIGHT) * MARKS_PER_D, 0), len(marks) - 1))
-    low = marks[mark - 1] if mark > 0 else 0
-    high = marks[mark + 2] if mark + 2 < len(marks) else len(edges)
-    while low < high:
-        middle = (low + high) // 2
-        if edges[middle] <= light:
-            low = middle + 1
-        else:
-            high = middle
-    return low
+    place = min(max((light - LEAST_LIGHT) * MARKS_PER_D, 0.0), len(marks) - 2.0)
+    mark = int(place)
+    # Edges hardly bend between two marks, so a guess is off by one at most, but for the darkest values.
+    value = marks[mark] + int((place - mark) * (marks[mark + 1] - marks[mark]))
+    while value < len(edges) and edges[value] <= light:
+        value += 1
+    while value > 0 and edges[value - 1] > light:
+        value -= 1
+    return value
 
 
 def to_values(density: npt.NDArray[np.float32], tone: Tone, maximum: int) -> npt.NDArray[np.intp]:
