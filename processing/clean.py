@@ -274,7 +274,8 @@ def _resample(
         for c in near:
             if not live[c]:
                 continue
-            start, stop = max(c * CELL_PX - MARGIN_PX + BEFORE_PX, stop), (c + 1) * CELL_PX + BEFORE_PX
+            begin = int(c) * CELL_PX + BEFORE_PX
+            start, stop = max(begin - MARGIN_PX, stop), begin + CELL_PX
             first = CELL_PX + start - BEFORE_PX
             for plane in range(len(planes)):
                 _across(line[plane].reshape(-1)[first:], weights[row, 1], found[plane, : stop - start])
@@ -295,9 +296,9 @@ def _resample(
 @kernel
 def _dirty_rows(cells: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
     """In which rows of cells (cells, 32, 32) there is anything: (cells, 32)."""
-    dirty = np.zeros(cells.shape[:2], np.bool_)
-    for slot in range(dirty.shape[0]):
-        for y in range(dirty.shape[1]):
+    dirty = np.zeros((len(cells), CELL_PX), np.bool_)
+    for slot in range(len(cells)):
+        for y in range(CELL_PX):
             for x in range(cells.shape[2]):
                 dirty[slot, y] |= cells[slot, y, x] != 0
     return dirty
@@ -365,14 +366,13 @@ def _repair_tile(job: _Job, info: ImageInfo, tone: Tone, params: RepairParams) -
     hole[seen.pixels[0] - rows.low, seen.pixels[1] - columns.low] = True
     holes = Holes(hole)
     pixels = job.picture.reshape(-1, info.samples)
-    edge = pixels.take(np.flatnonzero(holes.edge), axis=0)[:, : info.colours]
+    edge = pixels[np.flatnonzero(holes.edge), : info.colours]
     spanned = holes.span(density_table(tone, int(np.iinfo(info.dtype).max))[edge].T)
     inside = _within(job.tile, seen)
     own = seen.where(inside)
+    places = (own.pixels[0] - rows.low) * job.picture.shape[1] + own.pixels[1] - columns.low
     mended = mend(
-        pixels.take((own.pixels[0] - rows.low) * hole.shape[1] + own.pixels[1] - columns.low, axis=0)[
-            :, : info.colours
-        ],
+        pixels[places, : info.colours],
         own.density,
         own.doubt,
         job.texture.at(own.pixels[0] - job.top, own.pixels[1]),
