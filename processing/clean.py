@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import numpy as np
 import numpy.typing as npt
 from annotated_types import Interval
+from scipy import ndimage
 
 from .cells import CELL_PX
 from .defects import FILLED_SHARE, Defect, DefectList
@@ -28,6 +29,7 @@ from .placement import turned_back_points, turned_box
 from .pool import ahead, in_order
 from .raster import open_rows, rewrite, write_mask
 from .register import BEFORE_PX, LANCZOS, MARGIN_PX
+from .spots import TOUCHING
 from .strips import Span, Tile, bands, spans
 from .texture import SQUARE_PX, Moduli, reach_px
 
@@ -52,6 +54,9 @@ _TILE_PX = 2048
 
 _HALO_PX = 64
 """How far beyond its own pixels a tile sees the film that spans holes."""
+
+_APART_PX = 4
+"""Spots of dirt that are further apart than this, or than twice this at most, do not see each other's film."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,7 +366,7 @@ def _jobs(
 def _repair_tile(job: _Job, info: ImageInfo, tone: Tone, params: RepairParams) -> _Repaired:
     rows, columns = job.tile.rows, job.tile.columns
     column = job.dirty.pixels[1]
-    seen = job.dirty.where((column >= columns.low) & (column < columns.high))
+    seen = _reaching_into(job.tile, job.dirty.where((column >= columns.low) & (column < columns.high)))
     hole = np.zeros(job.picture.shape[:2], np.bool_)
     hole[seen.pixels[0] - rows.low, seen.pixels[1] - columns.low] = True
     holes = Holes(hole)
@@ -392,6 +397,18 @@ def _joined(tiles: list[_Repaired]) -> tuple[Scan, Dirty, npt.NDArray[np.bool_]]
     changed, filled = Dirty.joined([tile.changed for tile in tiles]), np.hstack([tile.filled for tile in tiles])
     order = np.argsort(changed.pixels[0], kind="stable")
     return tiles[0].band, changed.where(order), filled[order]
+
+
+def _reaching_into(tile: Tile, dirty: Dirty) -> Dirty:
+    """The spots of dirt in a tile and its halo but for those that lie in the halo alone."""
+    squares = tuple((dirty.pixels - [[tile.rows.low], [tile.columns.low]]) // _APART_PX)
+    marks = np.zeros([-(-length // _APART_PX) for length in tile.shape], np.bool_)
+    marks[squares] = True
+    labels, count = ndimage.label(marks, TOUCHING)
+    spots = labels[squares]
+    reaching = np.zeros(count + 1, np.bool_)
+    reaching[spots[_within(tile, dirty)]] = True
+    return dirty.where(reaching[spots])
 
 
 def _within(tile: Tile, dirty: Dirty) -> npt.NDArray[np.bool_]:
