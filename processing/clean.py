@@ -55,7 +55,7 @@ _TILE_PX = 2048
 _HALO_PX = 64
 """How far beyond its own pixels a tile sees the film that spans holes."""
 
-_APART_PX = 4
+_APART_PX = 8
 """Spots of dirt that are further apart than this, or than twice this at most, do not see each other's film."""
 
 
@@ -109,7 +109,7 @@ class Dirty:
     def where(self, which: npt.NDArray[np.bool_] | npt.NDArray[np.intp]) -> Dirty:
         """Some of them, in this order."""
         numbers = np.flatnonzero(which) if which.dtype == np.bool_ else which
-        return Dirty(self.pixels.take(numbers, axis=1), self.density[numbers], self.doubt[numbers])
+        return Dirty(self.pixels.take(numbers, axis=1), self.density.take(numbers), self.doubt.take(numbers))
 
     @staticmethod
     def joined(parts: Sequence[Dirty]) -> Dirty:

@@ -72,12 +72,11 @@ class Holes:
         `edge` is what it shows at `self.edge`: (planes, pixels of the edge). Lines are taken to run alike in all its
         planes. Pixels come row after row. Holes without an edge are spanned by 0.
         """
-        values = np.zeros((len(self._hole), len(edge)), np.float32)
-        values[~self._hole] = edge.T
+        values = _beside_holes(self._hole, edge)
         if self._grid is not None:
             tensors = _tensors(values, self._squares, self._grid.cell, self._grid.count)
             _span(self._grid, values, _flows(self._grid, tensors))
-        return np.ascontiguousarray(values[self._hole].T)
+        return _in_holes(self._hole, values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +143,30 @@ def _improve(grid: _Grid, values: Values, above: Values, flows: Sequence[Values]
         _improve(grid.coarser, correction, left, flows[1:])
         _add(values, correction, grid.holes, grid.cells)
     _relax(values, above, grid.holes, grid.beside, flows[0])
+
+
+@kernel
+def _beside_holes(hole: Flags, edge: Values) -> Values:
+    """The values of all places, (places, planes): those of the `edge`, (planes, pixels), and 0 in holes."""
+    values, count = np.zeros((len(hole), len(edge)), np.float32), 0
+    for place in range(len(hole)):
+        if not hole[place]:
+            for k in range(len(edge)):
+                values[place, k] = edge[k, count]
+            count += 1
+    return values
+
+
+@kernel
+def _in_holes(hole: Flags, values: Values) -> Values:
+    """The values of those of the places, (places, planes), that are holes: (planes, holes)."""
+    found, count = np.empty((values.shape[1], np.count_nonzero(hole)), np.float32), 0
+    for place in range(len(hole)):
+        if hole[place]:
+            for k in range(len(found)):
+                found[k, count] = values[place, k]
+            count += 1
+    return found
 
 
 @kernel
