@@ -1,7 +1,7 @@
 """TIFF and BigTIFF: the rows of the first page, and the same file with some of its rows changed.
 
-A TIFF is rewritten as the file it was. Of an uncompressed one a copy is made and the changed rows are put
-into it. In a compressed one a changed strip or tile (both are *segments*, see `tiff_layout`) has a new length,
+A TIFF is rewritten as the file it was. Of an uncompressed one a copy is made, into which the changed rows are put
+as it goes. In a compressed one a changed strip or tile (both are *segments*, see `tiff_layout`) has a new length,
 so something has to move. Tags of any kind may hold offsets (sub-directories, EXIF, maker notes, private tags),
 and only some are known to us; therefore every byte that is not picture data of the first page keeps its place,
 and segments alone are moved. Segments that lie side by side form a *run*; the segments of a run are packed into
@@ -18,7 +18,6 @@ is refused instead. What is a BigTIFF stays one and has no such limit.
 from __future__ import annotations
 
 import os
-import shutil
 import struct
 import tempfile
 from contextlib import ExitStack, closing
@@ -109,9 +108,13 @@ def _joined(layout: Layout, tier: Tier, height: int, parts: Iterator[Scan]) -> S
 
 
 def _rewrite_stored(layout: Layout, destination: Path, bands: Iterable[Band]) -> None:
-    shutil.copyfile(layout.info.path, destination)
-    with destination.open("r+b", buffering=0) as target:
+    with open_unbuffered(layout.info.path) as source, destination.open("w+b", buffering=0) as target:
+        copied = 0
         for tier, band in _thin_bands(layout, bands):
+            # The file is copied bit by bit, while the bands to come are repaired.
+            below = band.start + len(band.rows)
+            stops = [segment.offset + (below - segment.top) * layout.row_bytes for segment in tier]
+            copied = _write_at(target, chunks(source, copied, max(stops) - copied), copied)
             edges = np.flatnonzero(np.diff(band.changed, prepend=False, append=False))
             for first, last in edges.reshape(-1, 2).tolist():
                 for segment in tier:
@@ -121,6 +124,7 @@ def _rewrite_stored(layout: Layout, destination: Path, bands: Iterable[Band]) ->
                         rows = band.rows[row : row + step, segment.columns, segment.samples]
                         at = segment.offset + (band.start + row - segment.top) * layout.row_bytes
                         _write_at(target, [stored_bytes(layout, rows)], at)
+        _write_at(target, chunks(source, copied, layout.file_bytes - copied), copied)
 
 
 def _thin_bands(layout: Layout, bands: Iterable[Band]) -> Iterator[tuple[Tier, Band]]:
