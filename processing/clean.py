@@ -218,15 +218,15 @@ def dirt_in_frame(dirt: FrameDirt, rows: Span, min_density_d: float) -> Dirty:
     part = dirt.glass.part(top + up, left + before, (shape[0] + down - up, shape[1] + after - before))
     weights = LANCZOS.weights(shifts - whole)
     from_part = whole + np.subtract((top, left), part.corner)
-    lives = (part.cells["lives"] & np.uint32(1 << dirt.witness)) > 0
-    slots, planes = part.slots, np.stack([np.where(lives, part.cells[name], 0) for name in ("density", "doubt")])
+    density, doubt, lives = (part.cells[name] for name in ("density", "doubt", "lives"))
+    slots, planes = part.slots, _living(density, doubt, lives, np.uint32(1 << dirt.witness))
     # Along the lines that are shifted alike: rows, or columns.
     turn = slice(None, None, -1 if axis else 1)
     if axis:
         slots, planes = slots.T, planes.swapaxes(2, 3)
     lines, values = _resample(
         slots,
-        np.ascontiguousarray(planes, np.float32),
+        np.ascontiguousarray(planes),
         from_part[:, turn],
         weights[:, turn],
         shape[1 - axis],
@@ -237,6 +237,20 @@ def dirt_in_frame(dirt: FrameDirt, rows: Span, min_density_d: float) -> Dirty:
     order = np.argsort(pixels[0] * size[1] + pixels[1], kind="stable")
     found = Dirty(pixels, values[0], np.maximum(values[1], np.float32(DENSITY_STEP_D)))
     return found.where(order)
+
+
+@kernel
+def _living(
+    density: npt.NDArray[np.int16], doubt: npt.NDArray[np.uint16], lives: npt.NDArray[np.uint32], witness: np.uint32
+) -> npt.NDArray[np.float32]:
+    """Density and doubt of cells (cells, 32, 32) where the dirt lives in a witness, given as its bit; 0 elsewhere."""
+    planes = np.zeros((2, len(lives), CELL_PX, CELL_PX), np.float32)
+    for slot in range(len(lives)):
+        for y in range(CELL_PX):
+            for x in range(CELL_PX):
+                if lives[slot, y, x] & witness:
+                    planes[0, slot, y, x], planes[1, slot, y, x] = density[slot, y, x], doubt[slot, y, x]
+    return planes
 
 
 @kernel
