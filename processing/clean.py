@@ -28,7 +28,7 @@ from .kernel import kernel
 from .placement import turned_back_points, turned_box
 from .pool import ahead, in_order
 from .raster import open_rows, rewrite, write_mask
-from .register import BEFORE_PX, LANCZOS, MARGIN_PX
+from .register import BEFORE_PX, LANCZOS, MARGIN_PX, weigh
 from .spots import TOUCHING
 from .strips import Span, Tile, bands, spans
 from .texture import SQUARE_PX, Moduli, reach_px
@@ -56,7 +56,7 @@ _HALO_PX = 64
 """How far beyond its own pixels a tile sees the film that spans holes."""
 
 _APART_PX = 8
-"""Spots of dirt that are further apart than this, or than twice this at most, do not see each other's film."""
+"""Spots of dirt that are closer than this are filled together; further apart than twice this, each alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,7 +297,7 @@ def _resample(
             start, stop = max(begin - MARGIN_PX, stop), begin + CELL_PX
             first = CELL_PX + start - BEFORE_PX
             for plane in range(len(planes)):
-                _across(line[plane].reshape(-1)[first:], weights[row, 1], found[plane, : stop - start])
+                weigh(line[plane].reshape(-1)[first:], weights[row, 1], found[plane, : stop - start])
             for i in range(stop - start):
                 column = start + i - whole[row, 1]
                 if abs(found[0, i]) >= least and 0 <= column < width:
@@ -327,16 +327,6 @@ def _dirty_rows(cells: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
 def _add(total: npt.NDArray[np.float32], weight: np.float32, values: npt.NDArray[np.float32]) -> None:
     for x in range(len(total)):
         total[x] += weight * values[x]
-
-
-@kernel
-def _across(line: npt.NDArray[np.float32], weights: npt.NDArray[np.float32], found: npt.NDArray[np.float32]) -> None:
-    """Weigh eight values of a line that follow each other, the first of which are the line's first."""
-    a, b, c, d, e, f, g, h = weights
-    for x in range(len(found)):
-        found[x] = (a * line[x] + b * line[x + 1] + c * line[x + 2] + d * line[x + 3]) + (
-            e * line[x + 4] + f * line[x + 5] + g * line[x + 6] + h * line[x + 7]
-        )
 
 
 def _find(span: Span, dirt: FrameDirt, min_density_d: float) -> _Found:

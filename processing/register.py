@@ -106,13 +106,21 @@ def _resample(plane: Plane, whole: npt.NDArray[np.int64], down: Weights, right: 
                 (a * rows[0, x] + b * rows[1, x] + c * rows[2, x] + d * rows[3, x])
                 + (e * rows[4, x] + f * rows[5, x] + g * rows[6, x] + h * rows[7, x])
             )  # fmt: skip
-        a, b, c, d, e, f, g, h = right[y]
-        across = line[whole[y, 1] :]
-        for x in range(out.shape[1]):
-            out[y, x] = (
-                (a * across[x] + b * across[x + 1] + c * across[x + 2] + d * across[x + 3])
-                + (e * across[x + 4] + f * across[x + 5] + g * across[x + 6] + h * across[x + 7])
-            )  # fmt: skip
+        weigh(line[whole[y, 1] :], right[y], out[y])
+
+
+@kernel
+def weigh(line: npt.NDArray[np.float32], weights: Weights, out: npt.NDArray[np.float32]) -> None:
+    """Make each value of `out` from the eight of `line` that begin at its place, by the eight `weights`.
+
+    `line` is longer than `out` by `MARGIN_PX` at least.
+    """
+    a, b, c, d, e, f, g, h = weights
+    for x in range(len(out)):
+        out[x] = (
+            (a * line[x] + b * line[x + 1] + c * line[x + 2] + d * line[x + 3])
+            + (e * line[x + 4] + f * line[x + 5] + g * line[x + 6] + h * line[x + 7])
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
