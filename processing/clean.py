@@ -371,17 +371,17 @@ def _repair_tile(job: _Job, info: ImageInfo, tone: Tone, params: RepairParams) -
     rows, columns = job.tile.rows, job.tile.columns
     column = job.dirty.pixels[1]
     seen = _reaching_into(job.tile, job.dirty.where((column >= columns.low) & (column < columns.high)))
-    hole = np.zeros(job.picture.shape[:2], np.bool_)
-    hole[seen.pixels[0] - rows.low, seen.pixels[1] - columns.low] = True
-    holes = Holes(hole)
-    pixels = job.picture.reshape(-1, info.samples)
-    edge = pixels[np.flatnonzero(holes.edge), : info.colours]
-    spanned = holes.span(density_table(tone, int(np.iinfo(info.dtype).max))[edge].T)
+    corner = np.array([[rows.low], [columns.low]])
+    holes = Holes(seen.pixels - corner, job.tile.shape)
+
+    def shown(at: Pixels) -> Scan:
+        return job.picture.reshape(-1, info.samples)[at[0] * job.tile.shape[1] + at[1], : info.colours]
+
+    spanned = holes.span(density_table(tone, int(np.iinfo(info.dtype).max))[shown(holes.edge)].T)
     inside = _within(job.tile, seen)
     own = seen.where(inside)
-    places = (own.pixels[0] - rows.low) * job.picture.shape[1] + own.pixels[1] - columns.low
     mended = mend(
-        pixels[places, : info.colours],
+        shown(own.pixels - corner),
         own.density,
         own.doubt,
         job.texture.at(own.pixels[0] - job.top, own.pixels[1]),

@@ -214,11 +214,10 @@ def look_again(
 
     `moduli` are those of their codes.
     """
-    mask = parts > 0
-    holes = Holes(mask)
-    places, edge = pixels_of(mask), pixels_of(holes.edge)
+    places = pixels_of(parts > 0)
+    holes = Holes(places, parts.shape)
     shown, seen = (np.stack(values) for values in zip(*(frame.at(*places) for frame in frames), strict=True))
-    spanned = np.concatenate([holes.span(frame.at(*edge)[0][None]) for frame in frames])
+    spanned = np.concatenate([holes.span(frame.at(*holes.edge)[0][None]) for frame in frames])
     deviation = np.empty_like(shown)
     for k, (frame, told) in enumerate(zip(frames, moduli, strict=True)):
         pixels = frame.pixels(*places)

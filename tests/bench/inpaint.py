@@ -29,6 +29,7 @@ from dustwatch.processing.density import Tone, density_table, to_values
 from dustwatch.processing.fill import Holes
 from dustwatch.processing.scenes import landscape
 from dustwatch.processing.simulate import Roll, RollParams
+from dustwatch.processing.spots import pixels_of
 from dustwatch.processing.strips import spans
 
 from .peers import GAMMA
@@ -74,8 +75,9 @@ class Ours:
     def fill(self, half: Span) -> Values:
         """(pixels, colours) with the halo."""
         part = slice(half.low, half.high)
-        holes = Holes(self._hole[part])
-        return holes.span(density_table(_TONE, _MAXIMUM)[self._film[part][holes.edge]].T).T
+        hole = self._hole[part]
+        holes = Holes(pixels_of(hole), hole.shape)
+        return holes.span(density_table(_TONE, _MAXIMUM)[self._film[part][*holes.edge]].T).T
 
     def inside(self, filled: Sequence[Values]) -> Values:
         """What is in the holes, (pixels, colours), 0..1 at gamma 2.2."""

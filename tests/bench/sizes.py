@@ -32,6 +32,7 @@ from dustwatch.processing.raster import probe
 from dustwatch.processing.residual import decode
 from dustwatch.processing.scenes import landscape
 from dustwatch.processing.simulate import Roll, RollParams
+from dustwatch.processing.spots import pixels_of
 from dustwatch.processing.strips import Span
 
 if TYPE_CHECKING:
@@ -104,9 +105,9 @@ def lines(one: Observed, dirt: FrameDirt, ours: Scan) -> list[Line]:
     """A line for each class of size in a frame; nan where it has none."""
     frame, hole = one.frame, one.frame.glass > _HOLE_D
     shown = density_table(_TONE, 65535)[frame.scan]
-    holes = Holes(hole)
+    holes = Holes(pixels_of(hole), hole.shape)
     spanned = shown.copy()
-    spanned[hole] = holes.span(shown[holes.edge].T).T
+    spanned[hole] = holes.span(shown[*holes.edge].T).T
     pictures = (
         frame.scan,
         ours,
@@ -118,7 +119,7 @@ def lines(one: Observed, dirt: FrameDirt, ours: Scan) -> list[Line]:
     known[tuple(found.pixels)] = found.density
     residual, _ = decode(one.codes)
     missing = np.zeros_like(residual)
-    missing[hole] = residual[hole] - holes.span(residual[holes.edge][None])[0]
+    missing[hole] = residual[hole] - holes.span(residual[*holes.edge][None])[0]
     guesses = (
         known,
         missing,
