@@ -40,8 +40,8 @@ What stands out more lies so many times as surely where it seems to, up to a lim
 _ROUNDS = 6
 _FEWEST = 30
 
-_SURE = 6.0
-"""Drifts are believed if they explain so many times what they would without any wobble."""
+_SURE = 3.0
+"""Drifts are believed if for each number that they are free to choose they foretell so many errors' worth of points."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +96,13 @@ class Wobble:
 
 @dataclass(frozen=True, slots=True)
 class _Followed:
-    """A drift, what it explains beyond a mean of its own in units of the points' error, and how free it is to do so."""
+    """A drift, and what of points it foretells from the others, in units of their error, beyond what their mean does.
+
+    `freedom` is how many numbers it was free to choose.
+    """
 
     drift: Drift
-    explains: float
+    foretells: float
     freedom: float
 
 
@@ -118,9 +121,9 @@ def wobble(
     begun = [[Drift(axis, *ends)] * len(frames) for axis, ends in enumerate(places)]
     points = landmarks(frames, scenes, params, bare, _RADII_PX[0]).points
     followed = [_all_followed(points, frames, drifts, _RADII_PX[0]) for drifts in begun]
-    explains = [sum(one.explains for one in along) for along in followed]
-    axis = explains.index(max(explains))
-    if explains[axis] <= _SURE * sum(one.freedom for one in followed[axis]):
+    foretold = [sum(one.foretells for one in along) for along in followed]
+    axis = foretold.index(max(foretold))
+    if foretold[axis] <= _SURE * sum(one.freedom for one in followed[axis]):
         return None
     drifts = [one.drift for one in followed[axis]]
     for radius_px in _RADII_PX[1:]:
@@ -166,8 +169,9 @@ def _fitted(
 ) -> _Followed:
     """The drift that explains how far `apart` (n, 2) points are at some places, of which chance has brought a few.
 
-    `contrast` (n, 1) is that of the points. Bayes' estimate, with outliers given little weight. Drifts as it is known
-    where too few points tell.
+    `contrast` (n, 1) is that of the points. Bayes' estimate, with outliers given little weight. How far off a point is
+    tells a fit to the others: one that lies alone would bend the drift to itself. Drifts as it is known where too few
+    points tell.
     """
     if len(apart) < _FEWEST:
         return _Followed(drift, 0.0, 0.0)
@@ -177,13 +181,21 @@ def _fitted(
     weights = (clear / _FIRST_ERROR_PX) ** 2
     for _ in range(_ROUNDS):
         weighed = (basis * weights).T
-        coefficients = np.linalg.solve(weighed @ basis + prior, weighed @ apart)
-        left = apart - basis @ coefficients
+        spread = np.linalg.inv(weighed @ basis + prior)
+        coefficients = spread @ weighed @ apart
+        left = (apart - basis @ coefficients) / (1 - _share_of_each(basis, spread, weights))
         error = max(1.4826 * float(np.median(np.abs(left * clear))), _LEAST_ERROR_PX) / clear
         weights = (1 + (left**2).sum(axis=1, keepdims=True) / (3 * error) ** 2) ** -2 / error**2
-    weighed = (basis * weights).T
-    freedom = 2 * float(np.trace(np.linalg.solve(weighed @ basis + prior, weighed @ basis))) - 2
-    unmoved = apart - (weights * apart).sum(axis=0) / weights.sum()
-    explains = float((weights * (unmoved**2 - left**2)).sum())
+    freedom = 2 * float(_share_of_each(basis, spread, weights).sum()) - 2
+    total = weights.sum()
+    unmoved = (apart - (weights * apart).sum(axis=0) / total) / (1 - weights / total)
+    foretells = float((weights * (unmoved**2 - left**2)).sum())
     told = replace(drift, coefficients=tuple((float(down), float(right)) for down, right in coefficients))
-    return _Followed(told, explains, freedom)
+    return _Followed(told, foretells, freedom)
+
+
+def _share_of_each(
+    basis: npt.NDArray[np.float64], spread: npt.NDArray[np.floating], weights: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    """The share that each point has itself (n, 1) in what a fit has there: its leverage."""
+    return ((basis @ spread) * basis).sum(axis=1, keepdims=True) * weights

@@ -62,14 +62,14 @@ def test_drifts_are_found_and_the_axis_along_which_they_are(count: int, axis: in
 
 
 @settings(deadline=None, max_examples=30)
-@given(count=st.integers(2, 6), dirt=st.sampled_from([5, 20, 150]), seed=st.integers(0, 2**32 - 1))
+@given(count=st.integers(2, 6), dirt=st.sampled_from([5, 20, 40, 150]), seed=st.integers(0, 2**32 - 1))
 def test_a_carriage_that_does_not_wobble_is_not_said_to(count: int, dirt: int, seed: int) -> None:
     assert told(frames(count, 0.0, dirt=dirt, seed=seed)[0]) is None
 
 
-def test_where_few_points_tell_a_steady_carriage_is_seldom_said_to_wobble() -> None:
-    wrong = [told(frames(2 + seed % 5, 0.0, dirt=40, seed=seed)[0]) is not None for seed in range(100)]
-    assert sum(wrong) <= 5
+def test_where_few_points_tell_a_steady_carriage_is_not_said_to_wobble_either() -> None:
+    wrong = [seed for seed in range(150) if told(frames(2 + seed % 5, 0.0, dirt=40, seed=seed)[0]) is not None]
+    assert not wrong
 
 
 def test_a_later_frame_is_followed_as_well_as_those_of_the_map() -> None:
