@@ -20,7 +20,7 @@ import os
 import shutil
 import stat
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -136,52 +136,71 @@ class Output:
     def publish(self, arrival: Arrival, write: Callable[[Draft], Receipt], *, replacing: bool = False) -> Receipt:
         """Put what `write` writes into place, as described at the top.
 
-        `write` returns the receipt, with the digest of the picture it wrote. A mask that it does not write is
-        removed from its place. All three get the permissions of the original. With `replacing`, an earlier picture
-        of ours must be in place: where there is none, somebody has taken it away. Raises FrameError where the
+        `write` returns the receipt, to which the digest of the picture that it wrote is added. A mask that it does not
+        write is removed from its place. All three get the permissions of the original. With `replacing`, an earlier
+        picture of ours must be in place: where there is none, somebody has taken it away. Raises FrameError where the
         disk is full, something cannot be written, or the picture there is by then not ours to overwrite;
         whatever else `write` raises comes through. What was there stays until all that is new is on the disk. The
         output folder must have been occupied: one that is gone since is on a disk that is gone.
         """
+        return self.drafted(arrival, write, replacing=replacing)()
+
+    def drafted(
+        self, arrival: Arrival, write: Callable[[Draft], Receipt], *, replacing: bool = False
+    ) -> Callable[[], Receipt]:
+        """Do the same by halves: let it be written, and give what then puts it into place, in any thread."""
         if not self.receipts.is_dir():
             raise FrameError(f"{self.receipts}: is gone; bring it back, then run again", Remedy.RETRY)
         picture, receipt_file = self.path(arrival), self.receipt_path(arrival)
         draft = Draft(_part(picture), _part(self.mask_path(arrival)))
         pending = _part(receipt_file)
-        try:
+        with self._unless_it_fails(arrival, draft):
             _create(draft.picture)
             _create(pending)
             draft.mask.unlink(missing_ok=True)
-            receipt = write(draft)
-            pending.write_bytes(receipt.to_json())
-            masked = draft.mask.exists()
-            for part in (draft.picture, pending, draft.mask) if masked else (draft.picture, pending):
-                _match_mode(part, arrival.path)
-                sync(part)
-            sync(pending.parent)
-            # Late, since writing takes its time, and somebody may have edited the picture meanwhile.
-            state = self.state(arrival)
-            if state in ("edited", "foreign") and not self.force:
-                raise not_ours(picture, state)
-            if state == "none" and replacing:
-                raise FrameError(f"{picture}: has been moved or deleted since it was cleaned", Remedy.RETRY)
-            if masked:
-                draft.mask.replace(self.mask_path(arrival))
-            else:
-                self.mask_path(arrival).unlink(missing_ok=True)
-            draft.picture.replace(picture)
-            sync(picture.parent)
-            pending.replace(receipt_file)
-            sync(pending.parent)
-        except OSError as error:
-            raise _frame_error(error, arrival, picture) from error
-        finally:
+            written = write(draft)
+
+        def put_into_place() -> Receipt:
+            with self._unless_it_fails(arrival, draft):
+                receipt = replace(written, output_sha256=sha256_of(draft.picture))
+                pending.write_bytes(receipt.to_json())
+                masked = draft.mask.exists()
+                for part in (draft.picture, pending, draft.mask) if masked else (draft.picture, pending):
+                    _match_mode(part, arrival.path)
+                    sync(part)
+                sync(pending.parent)
+                # Late, since writing takes its time, and somebody may have edited the picture meanwhile.
+                state = self.state(arrival)
+                if state in ("edited", "foreign") and not self.force:
+                    raise not_ours(picture, state)
+                if state == "none" and replacing:
+                    raise FrameError(f"{picture}: has been moved or deleted since it was cleaned", Remedy.RETRY)
+                if masked:
+                    draft.mask.replace(self.mask_path(arrival))
+                else:
+                    self.mask_path(arrival).unlink(missing_ok=True)
+                draft.picture.replace(picture)
+                sync(picture.parent)
+                pending.replace(receipt_file)
+                sync(pending.parent)
+                return receipt
+
+        return put_into_place
+
+    @contextmanager
+    def _unless_it_fails(self, arrival: Arrival, draft: Draft) -> Iterator[None]:
+        """Leave nothing of a frame's draft where something fails, and say which file is at fault."""
+        try:
+            yield
+        except BaseException as error:
             # Once the picture is in place, the pending receipt is all that speaks for it.
             with suppress(OSError):
                 draft.picture.unlink()
                 draft.mask.unlink(missing_ok=True)
-                pending.unlink(missing_ok=True)
-        return receipt
+                _part(self.receipt_path(arrival)).unlink(missing_ok=True)
+            if isinstance(error, OSError):
+                raise _frame_error(error, arrival, self.path(arrival)) from error
+            raise
 
     def settle(self, arrival: Arrival) -> None:
         """Put the receipt of a picture into place that failed to get there after its picture had."""
@@ -281,12 +300,6 @@ def sha256_of(path: Path) -> str:
     """SHA-256 of a file's content, in hex. Raises OSError."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def copy(source: Path, destination: Path) -> str:
-    """Copy a file's bytes, nothing else of it, and give the SHA-256 of what was written. Raises OSError."""
-    shutil.copyfile(source, destination)
-    return sha256_of(destination)
 
 
 def _part(path: Path) -> Path:

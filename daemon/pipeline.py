@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from ..processing.placement import Placement
+from ..processing.pool import behind
 from .empty_glass import observe_empty, refuse_other_size
 from .errors import FrameError
 from .frame import Arrival, Outcome
@@ -15,7 +16,7 @@ from .groups import Member
 from .intake import digests, forget, observe_all, observe_frame, recall
 from .kept import keeps, open_glasses, recognised, unrecognised
 from .output import Output, not_ours
-from .repair import UNRECOGNISED, Known, clean_frame, learn_glass
+from .repair import UNRECOGNISED, Known, clean_frame, learn_glass, repaired
 from .source import find
 from .workplace import Workplace
 
@@ -134,9 +135,11 @@ def _clean_run(
     lost = {outcome.arrival for outcome in gone}
     run = run.without({member.frame for member in run.witnesses if frames[member.frame].arrival in lost})
     known = learn_glass(run, frames, workplace, keep)
-    for member in run.cleaned:
-        if frames[member.frame].arrival in waiting:
-            yield clean_frame(frames[member.frame], member, known, workplace, told)
+    cleaned = (member for member in run.cleaned if frames[member.frame].arrival in waiting)
+    # While a frame is repaired, the one before is put on the disk.
+    yield from behind(
+        workplace.threads, (repaired(frames[member.frame], member, known, workplace, told) for member in cleaned)
+    )
     forget([frame for frame in seen if not frame.bare])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -18,7 +19,6 @@ from .glass import glass_landmarks, learn_map
 from .intake import frame_error, require_same
 from .kept import keep_glass
 from .memory import give_back
-from .output import copy, sha256_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -89,42 +89,69 @@ def clean_frame(
     `told` is called with how much of it is done; `replacing` is what `publish` takes it for. A file that
     somebody changes meanwhile is not published.
     """
+    return repaired(frame, member, known, workplace, told, replacing=replacing)()
+
+
+def repaired(
+    frame: Frame,
+    member: Member,
+    known: Known,
+    workplace: Workplace,
+    told: Callable[[float], None] = untold,
+    *,
+    replacing: bool = False,
+) -> Callable[[], Outcome]:
+    """Do the same by halves: give what puts the frame into place, in any thread."""
     started = time.monotonic()
-    profile = workplace.profile
+    profile, run = workplace.profile, known.run
     receipt = partial(
         Receipt,
         input=frame.arrival.shown,
         input_sha256=frame.sha256,
-        map_sha256=known.run.map_sha256,
+        output_sha256="",
+        map_sha256=run.map_sha256,
         profile=profile.name,
         profile_sha256=profile.digest,
     )
+    lies = {"offset_px": member.placement.offset, "orientation": member.placement.orientation}
+    result = partial(receipt, glass_id=run.glass_id, map_frames=len(run.witnesses), **lies)
+    doubt = _doubt(known, profile)
+    dirt = None if doubt or known.map is None else _dirt(frame, member, run, known.map, workplace)
 
     def write(draft: Draft) -> Receipt:
-        written = _write(draft)
+        if dirt is not None:
+            written = _repair(draft, frame, dirt, workplace, result, told)
+        else:
+            shutil.copyfile(frame.arrival.path, draft.picture)
+            if doubt:
+                written = result(status="abstained", reason=doubt)
+            else:
+                written = receipt(status="unchanged", reason=known.why_not)
         require_same(frame.arrival, frame.stamp)
         return written
 
-    run, original, doubt = known.run, frame.arrival.path, _doubt(known, profile)
-    dirt = None if doubt or known.map is None else _dirt(frame, member, run, known.map, workplace)
-
-    def _write(draft: Draft) -> Receipt:
-        lies = {"offset_px": member.placement.offset, "orientation": member.placement.orientation}
-        result = partial(receipt, glass_id=run.glass_id, map_frames=len(run.witnesses), **lies)
-        if doubt:
-            return result(output_sha256=copy(original, draft.picture), status="abstained", reason=doubt)
-        if dirt is None:
-            return receipt(output_sha256=copy(original, draft.picture), status="unchanged", reason=known.why_not)
-        return _repair(draft, frame, dirt, workplace, result, told)
+    def failed(error: FrameError) -> Outcome:
+        return Outcome(frame.arrival, error=error)
 
     try:
-        done = workplace.output.publish(frame.arrival, write, replacing=replacing)
+        publish = workplace.output.drafted(frame.arrival, write, replacing=replacing)
     except ImageError as error:
-        return Outcome(frame.arrival, error=frame_error(frame.arrival, error))
+        return partial(failed, frame_error(frame.arrival, error))
     except FrameError as error:
-        return Outcome(frame.arrival, error=error)
-    seconds = {"observe": frame.seconds, "learn": known.seconds, "clean": time.monotonic() - started}
-    return Outcome(frame.arrival, done, megapixels=frame.info.height * frame.info.width / 1e6, seconds=seconds)
+        return partial(failed, error)
+    repairing_s = time.monotonic() - started
+
+    def put_into_place() -> Outcome:
+        begun = time.monotonic()
+        try:
+            done = publish()
+        except FrameError as error:
+            return failed(error)
+        cleaning_s = repairing_s + time.monotonic() - begun
+        seconds = {"observe": frame.seconds, "learn": known.seconds, "clean": cleaning_s}
+        return Outcome(frame.arrival, done, megapixels=frame.info.height * frame.info.width / 1e6, seconds=seconds)
+
+    return put_into_place
 
 
 def _doubt(known: Known, profile: Profile) -> str:
@@ -195,10 +222,10 @@ def _repair(
     )
     if not report.changed_px:
         draft.mask.unlink()
-        return result(output_sha256=copy(frame.arrival.path, draft.picture), status="unchanged", reason=CLEAN_GLASS)
+        shutil.copyfile(frame.arrival.path, draft.picture)
+        return result(status="unchanged", reason=CLEAN_GLASS)
     reencoded = frame.info.format == "jpeg"
     return result(
-        output_sha256=sha256_of(draft.picture),
         status="cleaned",
         reason=REENCODED if reencoded else "",
         changed_px=report.changed_px,

@@ -75,3 +75,21 @@ def ahead(threads: int, items: Generator[Item, None, None]) -> Generator[Item, N
         pool.shutdown()
         with making:  # if Ctrl-C comes while the thread starts, the pool does not know of it, and does not wait
             items.close()
+
+
+def behind(threads: int, calls: Iterable[Callable[[], Result]]) -> Generator[Result, None, None]:
+    """What the calls give, in their order, each made by a thread of its own while the next one is found.
+
+    Unless there shall be but one thread.
+    """
+    if threads == 1:
+        yield from (call() for call in calls)
+        return
+    with ThreadPoolExecutor(1) as pool:
+        pending: Future[Result] | None = None
+        for call in calls:
+            before, pending = pending, pool.submit(call)
+            if before is not None:
+                yield before.result()
+        if pending is not None:
+            yield pending.result()

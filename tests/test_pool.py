@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import threading
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dustwatch.processing.pool import ahead, in_order
+from dustwatch.processing.pool import ahead, behind, in_order
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
 
 threads = st.integers(1, 5)
 
@@ -127,3 +128,33 @@ def test_ctrl_c_while_the_thread_starts_waits_for_what_it_makes(monkeypatch: pyt
     with pytest.raises(KeyboardInterrupt):
         next(ahead(2, items()))
     assert told == ["made", "closed"]
+
+
+@given(threads=threads, items=st.lists(st.integers()))
+def test_what_calls_give_comes_in_order(threads: int, items: list[int]) -> None:
+    assert list(behind(threads, (partial(abs, item) for item in items))) == [abs(item) for item in items]
+
+
+def test_a_call_is_made_while_the_next_is_found() -> None:
+    made = threading.Event()
+
+    def calls() -> Generator[Callable[[], None], None, None]:
+        yield made.set
+        assert made.wait(10)
+        yield made.clear
+
+    assert list(behind(2, calls())) == [None, None]
+    assert not made.is_set()
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_an_error_of_a_call_comes_through_and_only_what_is_begun_is_ended(threads: int) -> None:
+    made = []
+
+    def fail() -> None:
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        list(behind(threads, iter([partial(made.append, 1), fail, partial(made.append, 2), partial(made.append, 3)])))
+    assert made[0] == 1
+    assert 3 not in made
