@@ -55,10 +55,12 @@ def read_digest(arrival: Arrival) -> str:
 def observe_all(known: Mapping[Arrival, str], workplace: Workplace) -> tuple[list[Frame], list[Outcome]]:
     """Observe every file once, in their order, with the residuals in scratch; and the outcomes of the broken ones.
 
-    Of more files than one map is learnt from, only fingerprints are kept; `recall` brings back the residuals.
+    Residuals take no more room in scratch than the files themselves do, unless there are fewer than one map is learnt
+    from; of others fingerprints alone are kept, and `recall` brings back what they have shown.
     """
     frames: list[Frame] = []
     broken = []
+    files_bytes = residuals_bytes = 0
     step = workplace.progress("Observing", len(known))
     for number, (arrival, digest) in enumerate(known.items()):
         try:
@@ -68,8 +70,12 @@ def observe_all(known: Mapping[Arrival, str], workplace: Workplace) -> tuple[lis
         except FrameError as error:
             broken.append(Outcome(arrival, error=error))
         else:
-            if len(known) > MOST_FRAMES:
+            files_bytes += frames[-1].stamp.size
+            residual_bytes = frames[-1].observation.codes.path.stat().st_size
+            if len(frames) > MOST_FRAMES and residuals_bytes + residual_bytes > files_bytes:
                 forget([frames[-1]])
+            else:
+                residuals_bytes += residual_bytes
         step()
     return frames, broken
 

@@ -103,7 +103,7 @@ def _clean_roll(
     step = workplace.progress("Cleaning", len(filmed))
     for glass in find_glasses(frames, workplace.profile.match):
         runs = list(glass.runs())
-        for run in runs:
+        for number, run in enumerate(runs, start=1):
             waiting = set()
             for member in run.cleaned:
                 frame = frames[member.frame]
@@ -116,6 +116,8 @@ def _clean_roll(
             for outcome in _clean_run(run, frames, waiting, workplace, keep, step.within):
                 yield outcome
                 step()
+            witnesses_to_come = {member.frame for later in runs[number:] for member in later.witnesses}
+            forget([frames[one.frame] for one in run.witnesses if not one.bare and one.frame not in witnesses_to_come])
 
 
 def _clean_run(
@@ -140,7 +142,6 @@ def _clean_run(
     yield from behind(
         workplace.threads, (repaired(frames[member.frame], member, known, workplace, told) for member in cleaned)
     )
-    forget([frame for frame in seen if not frame.bare])
 
 
 def _clean_one_by_one(

@@ -25,7 +25,6 @@ TESTED_WITH = {
     "empty_glass": "calibrate",
     "glass": "clean_quality",
     "image": "raster",
-    "intake": "clean_quality",
     "learn": "clean_quality",
     "map_folder": "store",
     "memory": "clean_memory",
