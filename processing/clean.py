@@ -55,8 +55,8 @@ _TILE_PX = 2048
 _HALO_PX = 64
 """How far beyond its own pixels a tile sees the film that spans holes."""
 
-_APART_PX = 8
-"""Spots of dirt that are closer than this are filled together; further apart than twice this, each alone."""
+APART_PX = 8
+"""Spots of dirt that are closer than this are filled together; twice as far apart or further, each alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,22 +370,23 @@ def _jobs(
 def _repair_tile(job: _Job, info: ImageInfo, tone: Tone, params: RepairParams) -> _Repaired:
     rows, columns = job.tile.rows, job.tile.columns
     column = job.dirty.pixels[1]
-    seen = _reaching_into(job.tile, job.dirty.where((column >= columns.low) & (column < columns.high)))
+    near = job.dirty.where((column >= columns.low) & (column < columns.high))
     corner = np.array([[rows.low], [columns.low]])
+    inside = _inside(job.tile, near.pixels)
+    reaching = reaching_in(near.pixels - corner, inside, job.tile.shape)
+    seen, own = near.where(reaching), near.where(inside)
     holes = Holes(seen.pixels - corner, job.tile.shape)
 
     def shown(at: Pixels) -> Scan:
         return job.picture.reshape(-1, info.samples)[at[0] * job.tile.shape[1] + at[1], : info.colours]
 
     spanned = holes.span(density_table(tone, int(np.iinfo(info.dtype).max))[shown(holes.edge)].T)
-    inside = _within(job.tile, seen)
-    own = seen.where(inside)
     mended = mend(
         shown(own.pixels - corner),
         own.density,
         own.doubt,
         job.texture.at(own.pixels[0] - job.top, own.pixels[1]),
-        spanned[:, inside],
+        spanned[:, inside[reaching]],
         tone,
         params.scanner_noise,
     )
@@ -403,19 +404,22 @@ def _joined(tiles: list[_Repaired]) -> tuple[Scan, Dirty, npt.NDArray[np.bool_]]
     return tiles[0].band, changed.where(order), filled[order]
 
 
-def _reaching_into(tile: Tile, dirty: Dirty) -> Dirty:
-    """The spots of dirt in a tile and its halo but for those that lie in the halo alone."""
-    squares = tuple((dirty.pixels - [[tile.rows.low], [tile.columns.low]]) // _APART_PX)
-    marks = np.zeros([-(-length // _APART_PX) for length in tile.shape], np.bool_)
+def reaching_in(pixels: Pixels, inside: npt.NDArray[np.bool_], shape: tuple[int, int]) -> npt.NDArray[np.bool_]:
+    """Which pixels of a picture of this `shape` belong to spots that have some of those `inside`.
+
+    Spots are apart as `APART_PX` says.
+    """
+    squares = tuple(pixels // APART_PX)
+    marks = np.zeros([-(-length // APART_PX) for length in shape], np.bool_)
     marks[squares] = True
     labels, count = ndimage.label(marks, TOUCHING)
     spots = labels[squares]
     reaching = np.zeros(count + 1, np.bool_)
-    reaching[spots[_within(tile, dirty)]] = True
-    return dirty.where(reaching[spots])
+    reaching[spots[inside]] = True
+    return reaching[spots]
 
 
-def _within(tile: Tile, dirty: Dirty) -> npt.NDArray[np.bool_]:
+def _inside(tile: Tile, pixels: Pixels) -> npt.NDArray[np.bool_]:
     """Which pixels lie in a tile, not in its halo."""
-    (row, column), (rows, columns) = dirty.pixels, (tile.rows, tile.columns)
+    (row, column), (rows, columns) = pixels, (tile.rows, tile.columns)
     return (row >= rows.start) & (row < rows.stop) & (column >= columns.start) & (column < columns.stop)

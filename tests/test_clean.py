@@ -6,12 +6,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from scipy import ndimage
 
 from dustwatch.processing import clean as module
 from dustwatch.processing.cells import Patch
-from dustwatch.processing.clean import CleanReport, Dirty, FrameDirt, RepairParams, clean, dirt_in_frame
+from dustwatch.processing.clean import (
+    APART_PX,
+    CleanReport,
+    Dirty,
+    FrameDirt,
+    RepairParams,
+    clean,
+    dirt_in_frame,
+    reaching_in,
+)
 from dustwatch.processing.density import Tone, density_table
 from dustwatch.processing.drift import STEADY, Drift
 from dustwatch.processing.glass_map import DENSITY_STEP_D, GlassMap, MapDraft, MapWindow
@@ -323,3 +334,23 @@ def test_a_frame_without_dirt_has_none(tmp_path: Path) -> None:
     found = dirt_in_frame(lies(glass, Placement((0.3, 0.3))), Span(0, 230, 0, 230), 0.001)
     assert found.pixels.shape == (2, 0)
     assert len(found.density) == len(found.doubt) == 0
+
+
+def linked(pixels: np.ndarray, some: np.ndarray, apart: int) -> np.ndarray:
+    """Which pixels can be reached from some of them by steps of less than `apart` rows and columns."""
+    steps = (np.abs(pixels[:, :, None] - pixels[:, None]) < apart).all(axis=0)
+    reached = some
+    while (more := reached | steps[reached].any(axis=0)).sum() > reached.sum():
+        reached = more
+    return reached
+
+
+@given(count=st.integers(0, 60), seed=st.integers(0, 2**32 - 1))
+def test_spots_that_reach_in_are_filled_as_a_whole_and_others_are_not(count: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    shape = (90, 130)
+    pixels = np.unique(rng.integers(0, shape, (count, 2)), axis=0).T
+    inside = (pixels[0] >= 40) & (pixels[1] < 70)
+    found = reaching_in(pixels, inside, shape)
+    assert not (linked(pixels, inside, APART_PX) & ~found).any()
+    assert not (found & ~linked(pixels, inside, 2 * APART_PX)).any()
