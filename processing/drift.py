@@ -41,7 +41,7 @@ _ROUNDS = 6
 _FEWEST = 30
 
 _SURE = 3.0
-"""Drifts are believed if for each number that they are free to choose they foretell so many errors' worth of points."""
+"""Drifts are believed if, for each number that they are free to choose, they foretell points by so much better."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +96,9 @@ class Wobble:
 
 @dataclass(frozen=True, slots=True)
 class _Followed:
-    """A drift, and what of points it foretells from the others, in units of their error, beyond what their mean does.
+    """A drift, and by how much better than their mean it foretells each point from the others.
 
-    `freedom` is how many numbers it was free to choose.
+    That is counted in squares of the points' error; `freedom` is how many numbers it was free to choose.
     """
 
     drift: Drift
@@ -170,8 +170,8 @@ def _fitted(
     """The drift that explains how far `apart` (n, 2) points are at some places, of which chance has brought a few.
 
     `contrast` (n, 1) is that of the points. Bayes' estimate, with outliers given little weight. How far off a point is
-    tells a fit to the others: one that lies alone would bend the drift to itself. Drifts as it is known where too few
-    points tell.
+    is taken from a fit to all others, since one that lies alone bends the drift to itself. Drifts as it is known where
+    too few points tell.
     """
     if len(apart) < _FEWEST:
         return _Followed(drift, 0.0, 0.0)
