@@ -133,22 +133,18 @@ class Output:
             finally:
                 shutil.rmtree(work, ignore_errors=True)
 
-    def publish(self, arrival: Arrival, write: Callable[[Draft], Receipt], *, replacing: bool = False) -> Receipt:
-        """Put what `write` writes into place, as described at the top.
-
-        `write` returns the receipt, to which the digest of the picture that it wrote is added. A mask that it does not
-        write is removed from its place. All three get the permissions of the original. With `replacing`, an earlier
-        picture of ours must be in place: where there is none, somebody has taken it away. Raises FrameError where the
-        disk is full, something cannot be written, or the picture there is by then not ours to overwrite;
-        whatever else `write` raises comes through. What was there stays until all that is new is on the disk. The
-        output folder must have been occupied: one that is gone since is on a disk that is gone.
-        """
-        return self.drafted(arrival, write, replacing=replacing)()
-
     def drafted(
         self, arrival: Arrival, write: Callable[[Draft], Receipt], *, replacing: bool = False
     ) -> Callable[[], Receipt]:
-        """Do the same by halves: let it be written, and give what then puts it into place, in any thread."""
+        """Have `write` write a frame, and give what then puts it into place, as described at the top, in any thread.
+
+        `write` returns the receipt, to which the digest of the picture that it wrote is added. A mask that it does not
+        write is removed from its place. All three get the permissions of the original. With `replacing`, an earlier
+        picture of ours must be in place: where there is none, somebody has taken it away. Either half raises FrameError
+        where the disk is full, something cannot be written, or the picture there is by then not ours to overwrite;
+        whatever else `write` raises comes through. What was there stays until all that is new is on the disk. The
+        output folder must have been occupied: one that is gone since is on a disk that is gone.
+        """
         if not self.receipts.is_dir():
             raise FrameError(f"{self.receipts}: is gone; bring it back, then run again", Remedy.RETRY)
         picture, receipt_file = self.path(arrival), self.receipt_path(arrival)

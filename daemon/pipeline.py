@@ -16,7 +16,7 @@ from .groups import Member
 from .intake import digests, forget, observe_all, observe_frame, recall
 from .kept import keeps, open_glasses, recognised, unrecognised
 from .output import Output, not_ours
-from .repair import UNRECOGNISED, Known, clean_frame, learn_glass, repaired
+from .repair import UNRECOGNISED, Known, learn_glass, repaired
 from .source import find
 from .workplace import Workplace
 
@@ -180,10 +180,10 @@ def _clean_alone(
     seen, params = frame.observation.fingerprint, workplace.profile.match
     if found := recognised(glasses, seen, sha256, frame.place, params):
         glass, member = found
-        outcome = clean_frame(frame, member, Known(glass.cleaning(member), glass.map), workplace, cleaned)
+        outcome = repaired(frame, member, Known(glass.cleaning(member), glass.map), workplace, cleaned)()
     else:
         run = unrecognised(glasses, sha256)
-        outcome = clean_frame(frame, run.cleaned[0], Known(run, why_not=UNRECOGNISED), workplace, cleaned)
+        outcome = repaired(frame, run.cleaned[0], Known(run, why_not=UNRECOGNISED), workplace, cleaned)()
     forget([frame])
     return outcome
 

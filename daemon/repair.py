@@ -75,23 +75,6 @@ def learn_glass(run: Run, frames: Sequence[Frame], workplace: Workplace, keep: P
     return Known(run, found, (time.monotonic() - started) / len(run.witnesses))
 
 
-def clean_frame(
-    frame: Frame,
-    member: Member,
-    known: Known,
-    workplace: Workplace,
-    told: Callable[[float], None] = untold,
-    *,
-    replacing: bool = False,
-) -> Outcome:
-    """Clean a frame with what is known of its glass, or copy it, and put it into place.
-
-    `told` is called with how much of it is done; `replacing` is what `publish` takes it for. A file that
-    somebody changes meanwhile is not published.
-    """
-    return repaired(frame, member, known, workplace, told, replacing=replacing)()
-
-
 def repaired(
     frame: Frame,
     member: Member,
@@ -101,7 +84,11 @@ def repaired(
     *,
     replacing: bool = False,
 ) -> Callable[[], Outcome]:
-    """Do the same by halves: give what puts the frame into place, in any thread."""
+    """Clean a frame with what is known of its glass, or copy it, and give what then puts it into place, in any thread.
+
+    `told` is called with how much of it is done; `replacing` is what `drafted` takes it for. A file that
+    somebody changes meanwhile is not put there.
+    """
     started = time.monotonic()
     profile, run = workplace.profile, known.run
     receipt = partial(

@@ -28,7 +28,7 @@ from .intake import forget, is_same, observe_frame, read_digest, read_info, requ
 from .journal import Entry, Journal, Trouble
 from .output import Output, locked
 from .progress import silent
-from .repair import Known, clean_frame
+from .repair import Known, repaired
 from .stability import Stability
 from .store import Store
 from .workplace import Workplace
@@ -503,7 +503,7 @@ class Watch:
                 self._journal.leave_groups(entry.number)
             return
         frame = Frame(arrival, read_info(arrival), entry.sha256, entry.stamp, seen, 0.0)
-        outcome = clean_frame(frame, member, known, self._workplace, replacing=replacing)
+        outcome = repaired(frame, member, known, self._workplace, replacing=replacing)()
         if outcome.error is not None:
             taken = self._output.state(arrival)
             if taken not in ("edited", "foreign"):

@@ -146,7 +146,7 @@ def test_an_outcome_has_one_status(arrival: Arrival) -> None:
 
 
 def test_a_frame_is_three_files_and_nothing_else(output: Output, arrival: Arrival) -> None:
-    receipt = output.publish(arrival, writer(arrival, b"clean", b"mask"))
+    receipt = output.drafted(arrival, writer(arrival, b"clean", b"mask"))()
     assert files(output) == {"roll/a.tif", "receipts/roll/a.tif.json", "receipts/roll/a.tif.mask.png"}
     assert output.path(arrival).read_bytes() == b"clean"
     assert output.mask_path(arrival).read_bytes() == b"mask"
@@ -156,8 +156,8 @@ def test_a_frame_is_three_files_and_nothing_else(output: Output, arrival: Arriva
 
 
 def test_a_mask_that_is_no_longer_true_goes(output: Output, arrival: Arrival) -> None:
-    output.publish(arrival, writer(arrival, b"clean", b"mask"))
-    output.publish(arrival, writer(arrival, b"the original"))
+    output.drafted(arrival, writer(arrival, b"clean", b"mask"))()
+    output.drafted(arrival, writer(arrival, b"the original"))()
     assert files(output) == {"roll/a.tif", "receipts/roll/a.tif.json"}
 
 
@@ -168,7 +168,7 @@ def test_a_copy_has_the_same_bytes(output: Output, arrival: Arrival) -> None:
         shutil.copyfile(arrival.path, draft.picture)
         return receipt_for(arrival, b"")
 
-    assert output.publish(arrival, write).output_sha256 == sha256_of(arrival.path)
+    assert output.drafted(arrival, write)().output_sha256 == sha256_of(arrival.path)
     assert output.path(arrival).read_bytes() == arrival.path.read_bytes()
     assert state(output, arrival) == "ours"
 
@@ -183,7 +183,7 @@ def test_the_permissions_are_the_originals(output: Output, arrival: Arrival, mod
         return writer(arrival, b"clean", b"mask")(draft)
 
     for _ in range(2):
-        output.publish(arrival, write)
+        output.drafted(arrival, write)()
         for path in (output.path(arrival), output.mask_path(arrival), output.receipt_path(arrival)):
             assert path.stat().st_mode & 0o777 == mode
     assert seen == [0o600, 0o600]  # nobody looks into an unfinished file
@@ -197,12 +197,12 @@ def test_the_picture_is_beside_its_place_and_hidden_until_it_is_finished(output:
         assert not output.path(arrival).exists()
         return writer(arrival, b"clean")(draft)
 
-    output.publish(arrival, write)
+    output.drafted(arrival, write)()
 
 
 @pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt(), FrameError("a.tif", Remedy.SKIP)])
 def test_when_the_writer_fails_all_is_as_before(output: Output, arrival: Arrival, error: BaseException) -> None:
-    output.publish(arrival, writer(arrival, b"clean", b"mask"))
+    output.drafted(arrival, writer(arrival, b"clean", b"mask"))()
     before = {path: path.read_bytes() for path in output.folder.rglob("*") if path.is_file()}
 
     def write(draft: Draft) -> Receipt:
@@ -211,7 +211,7 @@ def test_when_the_writer_fails_all_is_as_before(output: Output, arrival: Arrival
         raise error
 
     with pytest.raises(type(error)):
-        output.publish(arrival, write)
+        output.drafted(arrival, write)()
     assert {path: path.read_bytes() for path in output.folder.rglob("*") if path.is_file()} == before
     assert state(output, arrival) == "ours"
 
@@ -219,7 +219,7 @@ def test_when_the_writer_fails_all_is_as_before(output: Output, arrival: Arrival
 def test_a_picture_put_where_a_link_was_leaves_its_target_alone(output: Output, arrival: Arrival) -> None:
     output.path(arrival).parent.mkdir(parents=True)
     output.path(arrival).symlink_to(arrival.path)
-    Output(output.folder, force=True).publish(arrival, writer(arrival, b"clean"))
+    Output(output.folder, force=True).drafted(arrival, writer(arrival, b"clean"))()
     assert not output.path(arrival).is_symlink()
     assert arrival.path.read_bytes() == b"the original"
 
@@ -230,7 +230,7 @@ def test_a_picture_put_where_a_link_was_leaves_its_target_alone(output: Output, 
 def failure(output: Output, arrival: Arrival, write: Callable[[Draft], Receipt], remedy: Remedy = Remedy.RETRY) -> str:
     """Text of the failure, which names the output."""
     with pytest.raises(FrameError) as caught:
-        output.publish(arrival, write)
+        output.drafted(arrival, write)()
     assert caught.value.remedy is remedy
     assert str(caught.value).startswith(f"{output.path(arrival)}: ")
     return str(caught.value)
@@ -276,7 +276,7 @@ def test_a_full_disk_is_said_and_the_next_frame_goes_on(small_disk: Path, arriva
         assert text.endswith("the output folder's disk is full; free some space, then run again")
         assert failure(output, arrival, writer(arrival, bytes(1 << 20))) == text
         assert files(output) == set()
-        output.publish(arrival, writer(arrival, b"small"))
+        output.drafted(arrival, writer(arrival, b"small"))()
     assert state(output, arrival) == "ours"
 
 
@@ -314,7 +314,7 @@ def test_a_name_that_becomes_too_long(output: Output, arrival: Arrival) -> None:
 def test_an_original_that_is_gone_is_named_itself(output: Output, arrival: Arrival) -> None:
     arrival.path.unlink()
     with pytest.raises(FrameError, match="cannot be read: No such file") as caught:
-        output.publish(arrival, lambda draft: receipt_for(arrival, draft_copy(arrival, draft)))
+        output.drafted(arrival, lambda draft: receipt_for(arrival, draft_copy(arrival, draft)))()
     assert str(caught.value).startswith(f"{arrival.path}: ")
     assert files(output) == set()
 
@@ -339,7 +339,7 @@ def test_a_picture_or_receipt_that_may_not_be_read(public: Path, name: str) -> N
     arrival = Arrival(public / "scan.tif", PurePosixPath("a.tif"))
     arrival.path.write_bytes(b"")
     output = ready(public / "clean")
-    output.publish(arrival, writer(arrival, b"clean"))
+    output.drafted(arrival, writer(arrival, b"clean"))()
     file = output.folder / name
     file.chmod(0)
     with ordinary_user(), pytest.raises(FrameError, match="cannot be read: Permission denied") as caught:
@@ -352,12 +352,12 @@ def test_a_picture_or_receipt_that_may_not_be_read(public: Path, name: str) -> N
 
 def test_what_we_wrote_is_ours(output: Output, arrival: Arrival) -> None:
     assert state(output, arrival) == "none"
-    output.publish(arrival, writer(arrival, b"clean"))
+    output.drafted(arrival, writer(arrival, b"clean"))()
     assert state(output, arrival) == "ours"
 
 
 def test_an_edit_is_noticed_and_a_deletion_too(output: Output, arrival: Arrival) -> None:
-    output.publish(arrival, writer(arrival, b"clean"))
+    output.drafted(arrival, writer(arrival, b"clean"))()
     output.path(arrival).write_bytes(b"CLEAN")
     assert state(output, arrival) == "edited"
     output.path(arrival).unlink()
@@ -366,34 +366,34 @@ def test_an_edit_is_noticed_and_a_deletion_too(output: Output, arrival: Arrival)
 
 @pytest.mark.parametrize("receipt", [None, b"", b'{"schema": 2}'])
 def test_a_picture_without_a_receipt_is_somebody_elses(output: Output, arrival: Arrival, receipt: bytes | None) -> None:
-    output.publish(arrival, writer(arrival, b"clean"))
+    output.drafted(arrival, writer(arrival, b"clean"))()
     output.receipt_path(arrival).unlink()
     if receipt is not None:
         output.receipt_path(arrival).write_bytes(receipt)
     assert state(output, arrival) == "foreign"
     with pytest.raises(FrameError, match="is there already") as caught:
-        output.publish(arrival, writer(arrival, b"again", b"mask"))
+        output.drafted(arrival, writer(arrival, b"again", b"mask"))()
     assert caught.value.remedy is Remedy.SKIP
     assert output.path(arrival).read_bytes() == b"clean"
     assert not output.mask_path(arrival).exists()
-    Output(output.folder, force=True).publish(arrival, writer(arrival, b"again"))
+    Output(output.folder, force=True).drafted(arrival, writer(arrival, b"again"))()
     assert output.path(arrival).read_bytes() == b"again"
     assert state(output, arrival) == "ours"
 
 
 def test_an_edit_while_the_frame_is_being_cleaned_is_not_lost(output: Output, arrival: Arrival) -> None:
-    output.publish(arrival, writer(arrival, b"clean", b"mask"))
+    output.drafted(arrival, writer(arrival, b"clean", b"mask"))()
 
     def write(draft: Draft) -> Receipt:
         output.path(arrival).write_bytes(b"CLEAN")
         return writer(arrival, b"again")(draft)
 
     with pytest.raises(FrameError, match="has been changed since it was cleaned"):
-        output.publish(arrival, write)
+        output.drafted(arrival, write)()
     assert output.path(arrival).read_bytes() == b"CLEAN"
     assert files(output) == {"roll/a.tif", "receipts/roll/a.tif.json", "receipts/roll/a.tif.mask.png"}
     assert state(output, arrival) == "edited"
-    Output(output.folder, force=True).publish(arrival, write)
+    Output(output.folder, force=True).drafted(arrival, write)()
     assert state(output, arrival) == "ours"
 
 
@@ -428,9 +428,9 @@ def test_the_work_folder_goes_when_the_run_fails(output: Output) -> None:
 def test_a_receipt_that_failed_to_get_into_place_after_its_picture_is_put_there(
     output: Output, arrival: Arrival
 ) -> None:
-    output.publish(arrival, writer(arrival, b"older"))
+    output.drafted(arrival, writer(arrival, b"older"))()
     older = output.receipt_path(arrival).read_bytes()
-    output.publish(arrival, writer(arrival, b"newer"))
+    output.drafted(arrival, writer(arrival, b"newer"))()
     newer = output.receipt_path(arrival)
     pending = newer.rename(newer.with_name(f".{newer.name}.dustwatch.part"))
     newer.write_bytes(older)
@@ -443,7 +443,7 @@ def test_a_receipt_that_failed_to_get_into_place_after_its_picture_is_put_there(
 
 
 def test_a_link_in_the_place_of_a_picture_is_somebody_elses(output: Output, arrival: Arrival) -> None:
-    output.publish(arrival, writer(arrival, b"clean"))
+    output.drafted(arrival, writer(arrival, b"clean"))()
     moved = output.path(arrival).rename(output.folder / "moved.tif")
     output.path(arrival).symlink_to(moved)
     assert state(output, arrival) == "foreign"
@@ -478,14 +478,14 @@ def test_leftovers_of_dead_processes_go_and_nothing_else(output: Output, arrival
     for work in (output.folder / f".dustwatch-{dead.pid}", mine, alive):
         work.mkdir(parents=True)
         (work / "scratch").write_bytes(b"x")
-    output.publish(arrival, writer(arrival, b"clean"))
+    output.drafted(arrival, writer(arrival, b"clean"))()
     drafts = []
 
     def write(draft: Draft) -> Receipt:
         drafts.extend([draft.picture, draft.mask, draft.mask.with_name(f"{draft.mask.name}.raw")])
         return writer(arrival, b"clean", b"mask")(draft)
 
-    output.publish(arrival, write)
+    output.drafted(arrival, write)()
     for draft in drafts:
         draft.write_bytes(b"half")
     (output.folder / ".rsync.part").write_bytes(b"somebody else's")
@@ -526,7 +526,7 @@ VICTIM = """
         child = os.fork()
         if child == 0:
             sys.addaudithook(hook)
-            output.publish(arrival, write)
+            output.drafted(arrival, write)()
             os._exit(0)
         return os.waitpid(child, 0)[1]
 
@@ -536,7 +536,7 @@ VICTIM = """
             output.receipts.mkdir(parents=True)
             if "again" in sys.argv:  # over an older picture of ours
                 arrival.path.write_bytes(b"older")
-                output.publish(arrival, write)
+                output.drafted(arrival, write)()
             arrival.path.write_bytes(b"newer")
             digest = sha256_of(arrival.path)
             status = publish_until(moment)
@@ -555,7 +555,7 @@ VICTIM = """
                     output.path(arrival).write_bytes(b"edited")
                     assert output.state(arrival) == "edited", moment
                     output.path(arrival).write_bytes(pictures[0])
-            output.publish(arrival, write)
+            output.drafted(arrival, write)()
             assert output.state(arrival) == "ours", moment
             shutil.rmtree(output.folder)
             if status == 0:
