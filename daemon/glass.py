@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..processing.cells import Patch, fixed_cells
@@ -12,12 +13,14 @@ from ..processing.drift import STEADY, wobble
 from ..processing.fingerprint import Fingerprint, MatchParams, common_films, same_scene
 from ..processing.landmarks import landmarks, number_scenes, with_film
 from ..processing.learn import MOST_FRAMES, LearnParams, Witness, learn
-from .groups import Group, Groups, Member
+from .groups import REMEMBERED, Group, Groups, Member
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Set
     from pathlib import Path
 
+    from ..processing.arrays import Mask
+    from ..processing.drift import Wobble
     from ..processing.glass_map import GlassMap
     from ..processing.landmarks import Landmarks
     from ..processing.observe import Observation
@@ -151,9 +154,10 @@ class Glasses:
         self, fingerprint: Callable[[int], Fingerprint], params: MatchParams, live: Mapping[Fold, Iterable[Group]] = {}
     ) -> None:
         """Take the fingerprint of a recent member by its number from `fingerprint`."""
-        self.upright = Groups(fingerprint, params, live.get("upright", ()))
+        upright = lru_cache(REMEMBERED)(fingerprint)
+        self.upright = Groups(upright, params, live.get("upright", ()))
         # A profile of the wrong sign shows in the frames that lie as others do.
-        self.inverted = Groups(lambda number: fingerprint(number).inverted, params, live.get("inverted", ()), ways=(1,))
+        self.inverted = Groups(lambda number: upright(number).inverted, params, live.get("inverted", ()), ways=(1,))
 
     @property
     def folds(self) -> dict[Fold, Groups]:
@@ -231,24 +235,39 @@ def glass_landmarks(witnesses: Witnessed, params: MatchParams) -> tuple[Landmark
 def learn_map(witnesses: Witnessed, folder: Path, workplace: Workplace) -> GlassMap:
     """Learn the map of the glass that at least two frames lie on, into `folder`."""
     profile = workplace.profile
-    laid = _laid(witnesses, profile.match)
-    patch = Patch.under((one.height, one.width, offset) for one, offset in laid.upright)
-    fixed = fixed_cells(common_films(patch, with_film(laid.upright, laid.bare)), profile.match.same_film_d)
-    wobbles = wobble(laid.upright, laid.scenes, laid.bare_scenes, patch, profile.match)
-    drifts = wobbles.drifts if wobbles else [STEADY] * len(witnesses)
+    known = _surveyed(witnesses, profile.match)
+    drifts = known.wobble.drifts if known.wobble else [STEADY] * len(witnesses)
     found = learn(
         [
             Witness(one.codes, member.placement, scene, member.bare, drift)
-            for (one, member), scene, drift in zip(witnesses, laid.scenes, drifts, strict=True)
+            for (one, member), scene, drift in zip(witnesses, known.scenes, drifts, strict=True)
         ],
-        patch,
-        fixed,
+        known.patch,
+        known.fixed,
         LearnParams(profile.residual, profile.evidence, profile.lives),
         folder,
         workplace.threads,
         lambda steps: workplace.progress("Learning the dirt", steps),
     )
-    return replace(found, wobble=wobbles)
+    return replace(found, wobble=known.wobble)
+
+
+@dataclass(frozen=True, slots=True)
+class _Survey:
+    """What fingerprints tell of a glass: how large it is, its `fixed` cells, the frames' scenes, and how they drift."""
+
+    patch: Patch
+    fixed: Mask
+    scenes: Sequence[int]
+    wobble: Wobble | None
+
+
+def _surveyed(witnesses: Witnessed, params: MatchParams) -> _Survey:
+    """Survey a glass. The fingerprints are let go again, before what needs more memory begins."""
+    laid = _laid(witnesses, params)
+    patch = Patch.under((one.height, one.width, offset) for one, offset in laid.upright)
+    fixed = fixed_cells(common_films(patch, with_film(laid.upright, laid.bare)), params.same_film_d)
+    return _Survey(patch, fixed, laid.scenes, wobble(laid.upright, laid.scenes, laid.bare_scenes, patch, params))
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,9 +26,8 @@ RECENT = 24
 LIVE = 32
 """Glasses that a new frame may lie on: those that have had a frame most recently. The others have ended."""
 
-
-_REMEMBERED = 64
-"""Turned fingerprints held in memory."""
+REMEMBERED = LIVE + 1
+"""Fingerprints held in memory: of a newcomer, and of one frame of each glass or all recent ones of one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +161,7 @@ class Groups:
         self._params = params
         self._ways = ways
         self._live = list(live)
-        self._turned = lru_cache(_REMEMBERED)(lambda number, way: self._fingerprint(number).turned(way))
+        self._turned = lru_cache(REMEMBERED)(lambda number, way: self._fingerprint(number).turned(way))
         self._landmarks: dict[Group, Landmarks] = {}
         self._same: dict[tuple[int, int], bool] = {}
 
@@ -175,8 +174,8 @@ class Groups:
         """Sort in the next frame, however placed; give the groups that ended by it and are never joined again.
 
         It joins the glass that recognises it best or opens a new one; whoever else then turns out to lie on the same
-        glass joins too. The glass is then asked again about its recent members, now that it is known better; those it
-        disowns are sorted in anew. Of a run of frames that fills a map nobody leaves any more.
+        glass joins too. The glass is asked again about its recent members once it is known better; those it disowns
+        are sorted in anew. Of a run of frames that fills a map nobody leaves any more.
         """
         joined = self._join(newcomer)
         stays, strangers = self._ask_again(joined)
@@ -265,9 +264,12 @@ class Groups:
         return joined
 
     def _ask_again(self, group: Group) -> tuple[Group, list[Member]]:
-        """The group with the members that it recognises, placed as it now sees them, and the others."""
+        """The group with the members that it recognises, placed as it now sees them, and the others.
+
+        It is asked when it is known by an eighth more frames than when it was asked before.
+        """
         count = len(group.members)
-        if count < 3:
+        if count < 3 or count % max(min(count, RECENT) // 8, 1):
             return group, []
         settled = max(count - RECENT, (count - 1) // MOST_FRAMES * MOST_FRAMES)
         found = [(member, self._recognised(group, member)) for member in group.members[settled:]]

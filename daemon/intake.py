@@ -53,9 +53,9 @@ def read_digest(arrival: Arrival) -> str:
 
 
 def observe_all(known: Mapping[Arrival, str], workplace: Workplace) -> tuple[list[Frame], list[Outcome]]:
-    """Observe every file once, in their order, with the residuals in scratch; and the outcomes of the broken ones.
+    """Observe every file once, in their order, with what they show in scratch; and the outcomes of the broken ones.
 
-    Residuals take no more room in scratch than the files themselves do, unless there are fewer than one map is learnt
+    Residuals take no more room there than the files themselves do, unless there are fewer than one map is learnt
     from; of others fingerprints alone are kept, and `recall` brings back what they have shown.
     """
     frames: list[Frame] = []

@@ -6,16 +6,13 @@ All of it can be made again from the originals. What is here is whole: it gets i
 from __future__ import annotations
 
 import shutil
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..processing.cells import Cells
-from ..processing.fingerprint import Fingerprint
+from ..processing.fingerprint_file import load_fingerprint
 from ..processing.observe import Observation
 from ..processing.planes import PlaneFile
-from ..processing.relief import Relief
 from .disk import PART, part_of, sync
 from .map_folder import make_map, open_map
 
@@ -23,12 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Set
     from pathlib import Path
 
+    from ..processing.fingerprint import Fingerprint
     from ..processing.glass_map import GlassMap
 
-_REMEMBERED = 64
-"""Fingerprints held in memory: one of each glass, and all recent ones of that which a newcomer turns out to lie on."""
-
-_POINTS, _CELLS = ("dark", "light"), ("texture", "film")
 _CODES, _FINGERPRINT = "residual", "fingerprint.npz"
 
 
@@ -41,33 +35,22 @@ class Store:
         for place in (self._frames, self._maps):
             place.mkdir(parents=True, exist_ok=True)
         self.tidy()
-        self.fingerprint = lru_cache(_REMEMBERED)(self._fingerprint)
 
     def tidy(self) -> None:
-        """Remove what was broken off."""
-        for part in self._frames.glob(f"*/*{PART}"):
-            part.unlink(missing_ok=True)
+        """Remove maps whose learning was broken off."""
         for part in self._maps.glob(f"*{PART}"):
             shutil.rmtree(part)
 
-    def codes_path(self, number: int) -> Path:
-        """Where a frame's residual is to be observed into before it is kept; its folder is made."""
-        self._frame(number).mkdir(exist_ok=True)
-        return part_of(self._frame(number) / _CODES)
-
     def keep(self, number: int, seen: Observation) -> None:
-        """Keep a frame's observation, whose residual lies in `codes_path`. Raises OSError where the disk is full."""
-        one, files = seen.fingerprint, [self._frame(number) / name for name in (_CODES, _FINGERPRINT)]
-        with part_of(files[1]).open("wb") as stream:
-            points = {name: getattr(one, name) for name in _POINTS}
-            cells = {name: getattr(one, name).values for name in _CELLS}
-            size, relief = [one.height, one.width], one.relief
-            np.savez(stream, size=size, relief=relief.values, step=relief.step, **points, **cells)
+        """Keep a frame's observation, taking its files, from the same disk. Raises OSError where that is full."""
+        place = self._frame(number)
+        place.mkdir(exist_ok=True)
+        files = {seen.codes.path: _CODES, seen.fingerprint_file: _FINGERPRINT}
         for file in files:
-            sync(part_of(file))
-        for file in files:
-            part_of(file).replace(file)
-        sync(self._frame(number))
+            sync(file)
+        for file, name in files.items():
+            file.replace(place / name)
+        sync(place)
 
     def knows(self, number: int) -> bool:
         """Whether the fingerprint of a frame is kept."""
@@ -79,7 +62,12 @@ class Store:
         if not codes.exists() or not self.knows(number):
             return None
         one = self.fingerprint(number)
-        return Observation(PlaneFile(codes, one.height, one.width, np.dtype(np.int8)), one)
+        plane = PlaneFile(codes, one.height, one.width, np.dtype(np.int8))
+        return Observation(plane, self._frame(number) / _FINGERPRINT)
+
+    def fingerprint(self, number: int) -> Fingerprint:
+        """The fingerprint of a frame. Raises OSError where it has been given up."""
+        return load_fingerprint(self._frame(number) / _FINGERPRINT)
 
     def map(self, sha256: str) -> GlassMap | None:
         """The map of this digest, None if there is none."""
@@ -103,12 +91,3 @@ class Store:
 
     def _frame(self, number: int) -> Path:
         return self._frames / str(number)
-
-    def _fingerprint(self, number: int) -> Fingerprint:
-        """The fingerprint of a frame. Raises OSError where it has been given up."""
-        with np.load(self._frame(number) / _FINGERPRINT) as kept:
-            height, width = (int(length) for length in kept["size"])
-            dark, light = (kept[name] for name in _POINTS)
-            texture, film = (Cells(kept[name]) for name in _CELLS)
-            relief = Relief(kept["relief"], int(kept["step"]))
-            return Fingerprint(height, width, dark, light, texture, film, relief)

@@ -307,7 +307,7 @@ class Watch:
                 self._journal.end_trouble(arrival.relative)
             return
         number = self._journal.newest() + 1
-        frame = observe_frame(arrival, sha256, self._store.codes_path(number), self._workplace)
+        frame = observe_frame(arrival, sha256, self.scratch / "residual", self._workplace)
         require_same(arrival, sighting.stamp)
         self._admit(number, frame, old)
         here = next(glass for glass in self._glasses.live if number in glass.numbers)
@@ -347,7 +347,6 @@ class Watch:
                 self._journal.set_stamp(old.number, frame.stamp)
                 continue
             number = self._journal.newest() + 1
-            frame.observation.codes.path.replace(self._store.codes_path(number))
             self._admit(number, frame, old)
             _log.info("%s: taken for the empty glass", frame.arrival.shown)
         forget(seen)
@@ -372,7 +371,6 @@ class Watch:
 
     def _recover(self) -> None:
         """Know again what the journal knows, after a start or a step that failed half way."""
-        self._store.fingerprint.cache_clear()
         folds = {fold: self._journal.groups(fold, LIVE) for fold in FOLDS}
         self._glasses = Glasses(self._store.fingerprint, self._profile.match, folds)
         self._noted = {fold: _members(groups) for fold, groups in folds.items()}
@@ -566,7 +564,7 @@ class Watch:
                 self._plan()
                 self._tell_gone(arrival, "is gone, and nothing is left of what it has shown of the glass")
             return None
-        frame = observe_frame(arrival, entry.sha256, self._store.codes_path(number), self._workplace)
+        frame = observe_frame(arrival, entry.sha256, self.scratch / "residual", self._workplace)
         require_same(arrival, entry.stamp)
         self._store.keep(number, frame.observation)
         return self._store.observation(number)

@@ -67,16 +67,17 @@ class Cells(Generic[Value]):
 
 
 def films_on(
-    patch: Patch, frames: Iterable[tuple[int, int, Cells[np.float32], tuple[float, float]]]
+    patch: Patch, frames: Iterable[tuple[int, int, Cells[np.float32], tuple[float, float]]], every: int = 1
 ) -> npt.NDArray[np.float32]:
     """The films of frames at the cells of a patch of glass, (frames, rows / 32, columns / 32); nan where a frame ends.
 
     Each has a height, a width, its film by cells, and an offset (rows, columns). Between cells it is interpolated.
+    Only `every` so many rows and columns of cells are looked at.
     """
     found = []
     for height, width, film, offset in frames:
         starts = [
-            np.arange(-(-length // CELL_PX)) * CELL_PX + begin + shift
+            np.arange(0, -(-length // CELL_PX), every) * CELL_PX + begin + shift
             for length, begin, shift in zip((patch.height, patch.width), patch.corner, offset, strict=True)
         ]
         rows, columns = (
@@ -113,6 +114,8 @@ def fixed_cells(films: npt.NDArray[np.float32], same_film_d: float) -> Mask:
     alone = np.count_nonzero(~np.isnan(films), axis=0) < 2
     lowest, highest = np.fmin.reduce(films), np.fmax.reduce(films)
     still = ~alone & ((highest - lowest < same_film_d) | (lowest > _OPAQUE_D))
+    if not still.any():
+        return alone
     labels, _ = ndimage.label(still | alone)
     rim = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
     along_border = still & np.isin(labels, rim[rim > 0])

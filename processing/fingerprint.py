@@ -8,6 +8,7 @@ where, to a few hundredths of a pixel.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
@@ -49,6 +50,9 @@ _TILE_BYTES = 24 << 20
 _STEEP_D, _STEEP_TEXTURE_D = 0.85, 10.0
 """How much the film's density may differ within a cell and the eight around it, and the texture noted where it does by
 more. In pictures it hardly ever does; the seams of sprocket holes are heard up to 1 D."""
+
+_ENOUGH_CELLS = 4096
+"""By how many cells of their film two scenes are told apart: more say nothing new."""
 
 _LEAST_PX = 512
 """Frames are not made smaller than this along an axis."""
@@ -399,9 +403,11 @@ def _nearest(
     return count
 
 
-def common_films(patch: Patch, frames: Iterable[tuple[Fingerprint, tuple[float, float]]]) -> npt.NDArray[np.float32]:
+def common_films(
+    patch: Patch, frames: Iterable[tuple[Fingerprint, tuple[float, float]]], every: int = 1
+) -> npt.NDArray[np.float32]:
     """The films of frames, each with its offset (rows, columns), at the cells of a patch of glass: see `films_on`."""
-    return films_on(patch, ((one.height, one.width, one.film, offset) for one, offset in frames))
+    return films_on(patch, ((one.height, one.width, one.film, offset) for one, offset in frames), every)
 
 
 def same_scene(first: Fingerprint, second: Fingerprint, params: MatchParams) -> bool:
@@ -431,7 +437,8 @@ def _changing(
     first: Fingerprint, second: Fingerprint, offset: tuple[float, float], params: MatchParams
 ) -> tuple[Plane, Plane]:
     """The films of two frames, the second at an offset, where they differ; nothing where they hardly do anywhere."""
-    films = common_films(Patch((0, 0), first.height, first.width), [(first, (0.0, 0.0)), (second, offset)])
+    every = max(math.isqrt(first.film.values.size // _ENOUGH_CELLS), 1)
+    films = common_films(Patch((0, 0), first.height, first.width), [(first, (0.0, 0.0)), (second, offset)], every)
     shown = ~np.isnan(films).any(axis=0)
     differ = shown & ~fixed_cells(films, params.same_film_d)
     if differ.sum() <= 0.2 * shown.sum():

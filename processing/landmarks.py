@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 
 from .cells import Cells, Patch, fixed_cells
 from .fingerprint import FEWEST_SHOWN, Fingerprint, Match, MatchParams, Points, coincide, common_films, settle
+from .kernel import kernel
 from .relief import expected, loudest
 
 if TYPE_CHECKING:
@@ -53,20 +55,48 @@ def landmarks(
     films = common_films(patch, with_film(witnesses, [scene in bare for scene in range(len(witnesses))]))
     filmed = len(bare) < len(witnesses)
     telling = Cells(~fixed_cells(films, params.same_film_d) | (not filmed), patch.corner)
-    seen = np.zeros((0, 4), np.float64)  # row, column, contrast, hits
+    seen = np.zeros((0, 4), np.float64)
     for one, offset in witnesses:
-        points = _in_density(one) - np.array([*offset, 0], np.float32)
-        points = telling.within(points)
+        points = telling.within(_in_density(one) - np.array([*offset, 0], np.float32))
         pairs = coincide(seen[:, :3].astype(np.float32), points, (0.0, 0.0), radius_px)
-        old, new = pairs[:, 0], pairs[:, 1]
-        hits = seen[old, 3:]
-        seen[old, :3] += (points[new] - seen[old, :3]) / (hits + 1)
-        seen[old, 3] += 1
-        fresh = np.delete(points, new, axis=0)
-        seen = np.concatenate([seen, np.column_stack([fresh, np.ones(len(fresh))])])
-        seen = seen[np.lexsort((seen[:, 1], seen[:, 0]))]
+        seen = tallied(seen, points, pairs)
     needed = 2 + len(witnesses) // 6 if filmed else 1
     return Landmarks(seen[seen[:, 3] >= needed, :3].astype(np.float32))
+
+
+@kernel
+def tallied(seen: npt.NDArray[np.float64], points: Points, pairs: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    """All that was seen once `points` have been looked at, too: (n, 4) ordered by row and column, as `seen` is.
+
+    Those are row, column and contrast, on the average over as many points as the last number says. `pairs` (n, 2) are
+    the indices of what is the same in both.
+    """
+    before, fresh = seen.copy(), np.ones(len(points), np.bool_)
+    for pair in range(len(pairs)):
+        old, new = pairs[pair, 0], pairs[pair, 1]
+        fresh[new] = False
+        before[old, 3] += 1
+        for k in range(3):
+            before[old, k] += (points[new, k] - before[old, k]) / before[old, 3]
+    out = np.empty((len(seen) + np.count_nonzero(fresh), 4), np.float64)
+    old, new = 0, 0
+    for count in range(len(out)):
+        while new < len(points) and not fresh[new]:
+            new += 1
+        if new == len(points) or (old < len(before) and before[old, 0] <= points[new, 0]):
+            row, column, contrast, hits = before[old]
+            old += 1
+        else:
+            row, column, contrast = points[new]
+            hits = 1.0
+            new += 1
+        # Means that have moved may have to go before some that did not.
+        place = count
+        while place > 0 and (out[place - 1, 0], out[place - 1, 1]) > (row, column):
+            out[place] = out[place - 1]
+            place -= 1
+        out[place] = row, column, contrast, hits
+    return out
 
 
 def with_film(frames: Sequence[Frame], bare: Sequence[bool]) -> Sequence[Frame]:

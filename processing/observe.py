@@ -1,4 +1,4 @@
-"""Pass 1 over a file: what stands out of it, coded on disk, and its fingerprint. Needs to know nothing else."""
+"""Pass 1 over a file: what stands out of it and its fingerprint, both left on disk. Needs to know nothing else."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from .cells import CELL_PX
 from .fingerprint import Fingerprint, fingerprint
+from .fingerprint_file import load_fingerprint, save_fingerprint
 from .image import ImageInfo, untold
 from .planes import PlaneFile
 from .pool import in_order
@@ -29,10 +30,15 @@ _BAND_BYTES = 24 << 20
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What one frame has to say about the glass: its residual on disk, one byte a pixel, and its fingerprint."""
+    """What one frame has to say about the glass: on disk, its residual, one byte a pixel, and its fingerprint."""
 
     codes: PlaneFile
-    fingerprint: Fingerprint
+    fingerprint_file: Path
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """The fingerprint, read anew each time. Raises OSError where it has been given up."""
+        return load_fingerprint(self.fingerprint_file)
 
 
 def observe(
@@ -43,7 +49,7 @@ def observe(
     threads: int,
     told: Callable[[float], None] = untold,
 ) -> Observation:
-    """Read the picture once, from top to bottom, and leave its coded residual in `destination`.
+    """Read the picture once, from top to bottom; leave its coded residual in `destination`, its fingerprint beside it.
 
     Memory is a few bands, whatever the picture's size; the result does not depend on `threads`. `told` is called
     with how much of it is done, 0..1. Raises ImageError where the file does not decode, OSError where the disk is full.
@@ -78,7 +84,9 @@ def observe(
             top = span.start // CELL_PX
             film[top : top + len(cells)] = cells
             told(span.stop / info.height)
-    return Observation(codes, fingerprint(codes, film, params, threads))
+    seen = Observation(codes, destination.with_suffix(".fingerprint"))
+    save_fingerprint(fingerprint(codes, film, params, threads), seen.fingerprint_file)
+    return seen
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,16 +35,15 @@ def test_films_are_laid_over_each_other_and_end_where_their_frames_do() -> None:
     patch = Patch((-CELL_PX, 0), 4 * CELL_PX, 5 * CELL_PX)
     offset = (1.5 * CELL_PX, -0.25 * CELL_PX)
     film = Cells(3 * (rows - 1.5) + columns + 0.25)
-    here, there = films_on(
-        patch,
-        [(128, 160, Cells(3 * rows + columns), (0.0, 0.0)), (128, 160, film, offset)],
-    )
+    frames = [(128, 160, Cells(3 * rows + columns), (0.0, 0.0)), (128, 160, film, offset)]
+    here, there = films_on(patch, frames)
     expected = 3 * (rows - 1) + columns
     assert np.isnan(here[0]).all()
     np.testing.assert_allclose(here[1:], expected[1:], atol=1e-5)
     # Beyond the middles of its outermost cells a film goes on as there.
     np.testing.assert_allclose(there[:3, 1:], expected[:3, 1:], atol=1e-5)
     assert np.isnan(there[3]).all() == (2 * CELL_PX + offset[0] >= 127)
+    np.testing.assert_array_equal(films_on(patch, frames, 3), np.stack([here, there])[:, ::3, ::3])
 
 
 def test_what_stays_along_the_border_is_widened_by_a_cell_and_elsewhere_not() -> None:

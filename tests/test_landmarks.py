@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dustwatch.processing.cells import Cells
-from dustwatch.processing.fingerprint import Fingerprint, MatchParams, coincide, same_scene
-from dustwatch.processing.landmarks import Landmarks, landmarks, number_scenes, recognise
+from dustwatch.processing.fingerprint import Fingerprint, MatchParams, by_row, coincide, same_scene
+from dustwatch.processing.landmarks import Landmarks, landmarks, number_scenes, recognise, tallied
 from tests.signatures import TEXTURE_D, Rng, a_film, scattered, signature
 
 PARAMS = MatchParams()
@@ -147,3 +147,32 @@ def test_too_little_dirt_recognises_nothing() -> None:
     glass = learnt([(signature(rng, dirt, shown=1, clutter=0), (0.0, 0.0)) for _ in range(3)])
     assert 0 < len(glass.points) < 6
     assert recognise(glass, signature(rng, dirt, shown=1, clutter=0), PARAMS) is None
+
+
+def tallied_at_once(seen: np.ndarray, points: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    old, new = pairs.T
+    out = seen.copy()
+    out[old, :3] += (points[new] - out[old, :3]) / (out[old, 3:] + 1)
+    out[old, 3] += 1
+    fresh = np.delete(points, new, axis=0)
+    out = np.concatenate([out, np.column_stack([fresh, np.ones(len(fresh))])])
+    return out[np.lexsort((out[:, 1], out[:, 0]))]
+
+
+@examples
+@given(seed=seeds, radius_px=st.sampled_from([0.5, 1.0, 3.0]))
+def test_points_are_tallied_as_if_all_were_sorted_anew(seed: int, radius_px: float) -> None:
+    rng = np.random.default_rng(seed)
+    seen = np.zeros((0, 4))
+    for _ in range(6):
+        points = rng.uniform((0, 0, 1), (30, 40, 5), (rng.integers(0, 120), 3)).astype(np.float32)
+        points[:, :2] = points[:, :2].round(rng.integers(0, 2))  # some lie level with each other
+        points = by_row(points)
+        pairs = coincide(seen[:, :3].astype(np.float32), points, (0.0, 0.0), radius_px)
+        before = seen.copy()
+        found = tallied(seen, points, pairs)
+        expected = tallied_at_once(seen, points, pairs)
+        np.testing.assert_array_equal(found[:, :2], expected[:, :2])
+        np.testing.assert_array_equal(*(one[np.lexsort(one.T)] for one in (found, expected)))
+        np.testing.assert_array_equal(seen, before)
+        seen = found
