@@ -14,6 +14,7 @@ from ..processing.fingerprint import Fingerprint, MatchParams, common_films, sam
 from ..processing.landmarks import landmarks, number_scenes, with_film
 from ..processing.learn import MOST_FRAMES, LearnParams, Witness, learn
 from .groups import REMEMBERED, Group, Groups, Member
+from .memory import give_back
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Set
@@ -236,6 +237,7 @@ def learn_map(witnesses: Witnessed, folder: Path, workplace: Workplace) -> Glass
     """Learn the map of the glass that at least two frames lie on, into `folder`."""
     profile = workplace.profile
     known = _surveyed(witnesses, profile.match)
+    give_back()
     drifts = known.wobble.drifts if known.wobble else [STEADY] * len(witnesses)
     found = learn(
         [

@@ -177,8 +177,7 @@ def _clean_alone(
         frame = observe_frame(arrival, sha256, workplace.scratch / "residual", workplace, observed)
     except FrameError as error:
         return Outcome(arrival, error=error)
-    seen, params = frame.observation.fingerprint, workplace.profile.match
-    if found := recognised(glasses, seen, sha256, frame.place, params):
+    if found := recognised(glasses, frame.observation.fingerprint, sha256, frame.place, workplace.profile.match):
         glass, member = found
         outcome = repaired(frame, member, Known(glass.cleaning(member), glass.map), workplace, cleaned)()
     else:

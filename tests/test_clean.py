@@ -229,7 +229,7 @@ def test_no_file_stays_open_and_no_scratch_file_behind(tmp_path: Path) -> None:
     cleaned(tmp_path, scan, glass)
     assert len(list(Path("/proc/self/fd").iterdir())) == before
     assert {path.name for path in tmp_path.iterdir()} == files
-    assert files == {"scan.tif", "codes", "map", "clean.tif", "mask.png"}
+    assert files == {"scan.tif", "codes", "codes.fingerprint", "map", "clean.tif", "mask.png"}
 
 
 def test_a_file_that_goes_bad_is_reported_and_no_scratch_file_stays(tmp_path: Path) -> None:
