@@ -11,6 +11,7 @@ import logging
 import os
 import shutil
 import sqlite3
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,12 +36,13 @@ from .workplace import Workplace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from concurrent.futures import Future
     from pathlib import PurePosixPath
     from types import TracebackType
 
     from ..processing.observe import Observation
     from .film import Profile
-    from .frame import Receipt
+    from .frame import Outcome, Receipt
     from .settings import FolderSettings
 
 _log = logging.getLogger(__name__)
@@ -70,6 +72,14 @@ class _Foundation:
 
     frames: int
     closed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Placing:
+    """A cleaned frame that is being put into place, by a thread of its own, and how that will come out."""
+
+    entry: Entry
+    outcome: Future[Outcome]
 
 
 class Watch:
@@ -102,6 +112,7 @@ class Watch:
         self._occupied = False
         self._said: dict[Path, str] = {}
         self._in_work: tuple[PurePosixPath, Stamp] | None = None
+        self._placing: _Placing | None = None
         self._empty: set[Path] = set()
         self._all_in = False
         self._winding_up = False
@@ -131,13 +142,17 @@ class Watch:
         self._store = Store(self._state)
         opened.callback(self._store.tidy)
         self._workplace = Workplace(self._profile, self._output, self.scratch, self._threads, silent)
+        self._behind = opened.enter_context(ThreadPoolExecutor(1))
         self._begin()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        broken_off = self._in_work is not None
+        with suppress(OSError, sqlite3.Error):  # then the next start finds out
+            self._finish_placing()
         self._open.close()
-        if self._in_work is not None:  # broken off, perhaps while it was cleaning up behind itself
+        if broken_off:  # perhaps while it was cleaning up behind itself
             with suppress(ServiceError), self._output.occupied():
                 pass
 
@@ -165,6 +180,7 @@ class Watch:
                 or self._take_in_next()
                 or self._close_next()
                 or self._clean_next(never_yet=False)
+                or self._finish_placing()
             )
         except (OSError, sqlite3.Error) as error:
             self._astray, self._in_work = True, None
@@ -249,6 +265,8 @@ class Watch:
         if not self._ready:
             return False
         sighting = self._ready.pop(0)
+        if self._placing is not None and self._placing.entry.name == sighting.arrival.relative:
+            self._finish_placing()  # before there is another frame of this name
         with self._working_on(sighting.arrival.relative, sighting.stamp):
             self._take_in(sighting)
         return True
@@ -464,11 +482,16 @@ class Watch:
     # --- cleaning -------------------------------------------------------------------------------------------
 
     def _clean_next(self, *, never_yet: bool) -> bool:
+        """Clean a frame, once the one before is in place; until then others may be taken in."""
         for entry in self._journal.to_do():
+            if self._placing is not None and entry.number == self._placing.entry.number:
+                continue
             if never_yet and entry.published is not None:
                 return False
             trouble = self._journal.trouble(entry.name)
             if trouble is None or (trouble.retry_at is not None and trouble.retry_at <= self._clock()):
+                if self._finish_placing():
+                    return True  # what is wanted may have changed by that
                 with self._working_on(entry.name, entry.stamp):
                     self._clean(entry)
                 return True
@@ -501,9 +524,25 @@ class Watch:
                 self._journal.leave_groups(entry.number)
             return
         frame = Frame(arrival, read_info(arrival), entry.sha256, entry.stamp, seen, 0.0)
-        outcome = repaired(frame, member, known, self._workplace, replacing=replacing)()
+        put_into_place = repaired(frame, member, known, self._workplace, replacing=replacing)
+        self._placing = _Placing(entry, self._behind.submit(put_into_place))
+        if self._threads == 1:
+            self._finish_placing()
+
+    def _finish_placing(self) -> bool:
+        """Wait until the frame that is being put into place is there, and note it; False if there is none."""
+        if self._placing is None:
+            return False
+        wait([self._placing.outcome])
+        entry, outcome = self._placing.entry, self._placing.outcome
+        self._placing = None
+        with self._working_on(entry.name, entry.stamp):
+            self._note_outcome(entry, outcome.result())
+        return True
+
+    def _note_outcome(self, entry: Entry, outcome: Outcome) -> None:
         if outcome.error is not None:
-            taken = self._output.state(arrival)
+            taken = self._output.state(self._arrival(entry))
             if taken not in ("edited", "foreign"):
                 raise outcome.error
             self._leave(entry, taken)

@@ -6,8 +6,10 @@ import json
 import logging
 import os
 import shutil
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,7 +34,6 @@ from tests.watching import blurred, drop, events, journal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     import numpy.typing as npt
 
@@ -1008,6 +1009,60 @@ def test_what_cannot_be_written_again_is_tried_ever_more_rarely(place: Place, ro
     assert [one["map_frames"] for one in place.receipts(roll.names[:2])] == [2, 2]
 
 
+# --- a frame that is being put into place -------------------------------------------------------------------
+
+
+def test_the_next_frame_is_observed_while_a_slow_disk_takes_in_the_one_before(
+    place: Place, roll: Film, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync, came_meanwhile = os.fsync, []
+
+    def slow(handle: int) -> None:
+        file = Path(f"/proc/self/fd/{handle}").readlink()
+        if place.output in file.parents and roll.names[0] in file.name:
+            patience = time.monotonic() + 20
+            while not told_of(place, roll.names[1]) and time.monotonic() < patience:
+                time.sleep(0.01)
+            came_meanwhile.append(told_of(place, roll.names[1]))
+        fsync(handle)
+
+    drop(roll.files[:3], place.scans)
+    with place.watched() as watch:
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "fsync", slow)
+            place.let(watch, 5)
+        place.close_all(watch)
+    assert [event for event, _ in came_meanwhile[0]] == ["arrived"]
+    place.equals_clean()
+
+
+def begin_placing(place: Place, watch: Watch, file: Path) -> None:
+    """Have a file taken in and cleaned, but no turn after that."""
+    drop([file], place.scans)
+    watch.turn()
+    place.clock.now += 5
+    assert [watch.turn(), watch.turn()] == [True, True]
+    assert [event for event, _ in told_of(place, file.name)] == ["arrived"]
+
+
+def test_what_is_being_put_into_place_at_the_end_is_there_and_known(place: Place, roll: Film) -> None:
+    with place.watched() as watch:
+        begin_placing(place, watch, roll.files[0])
+    assert [event for event, _ in told_of(place, roll.names[0])] == ["arrived", "unchanged"]
+    assert place.receipts(roll.names[:1])
+
+
+def test_a_file_may_be_scanned_anew_while_it_is_being_put_into_place(place: Place, roll: Film) -> None:
+    with place.watched() as watch:
+        begin_placing(place, watch, roll.files[0])
+        shutil.copyfile(roll.files[1], place.scans / roll.names[0])
+        watch.look_again()
+        place.let(watch)
+        place.close_all(watch)
+    assert [event for event, _ in told_of(place, roll.names[0])] == ["arrived", "unchanged"] * 2
+    place.equals_clean()
+
+
 # --- many files, and odd clocks -----------------------------------------------------------------------------
 
 
@@ -1021,7 +1076,7 @@ def test_few_of_many_files_are_held_in_memory_and_all_come_out_in_order(place: P
             while watch.turn():
                 waiting.append(int(watch.summary().split()[-3]))
             place.clock.now += 2
-    assert max(waiting) == QUEUE
+    assert max(waiting) == QUEUE + 1  # and the one that is being put into place
     order = [int(one.name.removesuffix(".tif")) for one in events(place.state) if one.event == "unchanged"]
     assert order == list(range(200))
 
