@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import ctypes
 
-_ARENA_MAX = -8
-"""M_ARENA_MAX of malloc.h."""
+_MMAP_THRESHOLD, _ARENA_MAX = -3, -8
+"""M_MMAP_THRESHOLD and M_ARENA_MAX of malloc.h."""
+
+_BY_ITSELF = 8 << 20
+"""Bytes from which memory lies outside the heap, and goes back to the system as soon as it is freed."""
 
 
 def share_heap() -> None:
@@ -13,11 +16,12 @@ def share_heap() -> None:
 
     glibc gives each thread its own and leaves there what is freed: at every step of the work another thread's heap
     grows to the step's size, which is 100 MB in all that nobody uses. Our arrays are few and large, so threads hardly
-    ever wait for each other.
+    ever wait for each other. It also comes to keep what is as large as whole bands there, which leaves holes between.
     """
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
         libc.mallopt(_ARENA_MAX, 1)
+        libc.mallopt(_MMAP_THRESHOLD, _BY_ITSELF)
 
 
 def give_back() -> None:
