@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from .errors import ExitCode, ServiceError
-from .memory import share_heap
+from .memory import set_up_heap
 
 
 class _Commands(click.Group):
@@ -80,7 +80,7 @@ def cli() -> None:
     Exit status: 0 done, 1 some frames failed (they are named), 2 the command line, the configuration or a
     profile is wrong, 130 interrupted.
     """  # noqa: D301  (click's mark for "do not wrap" is the backspace character itself)
-    share_heap()
+    set_up_heap()
 
 
 _PROFILE = click.option(

@@ -27,7 +27,10 @@ LIVE = 32
 """Glasses that a new frame may lie on: those that have had a frame most recently. The others have ended."""
 
 REMEMBERED = LIVE + 1
-"""Fingerprints held in memory: of a newcomer, and of one frame of each glass or all recent ones of one."""
+"""Fingerprints held in memory: of a newcomer, and of all recent frames of a glass, or of frames that lie alone."""
+
+_SIZES = 1024
+"""Frames whose size is remembered: those that newcomers are compared with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +165,7 @@ class Groups:
         self._ways = ways
         self._live = list(live)
         self._turned = lru_cache(REMEMBERED)(lambda number, way: self._fingerprint(number).turned(way))
+        self._size = lru_cache(_SIZES)(self._size_of)
         self._landmarks: dict[Group, Landmarks] = {}
         self._same: dict[tuple[int, int], bool] = {}
 
@@ -177,8 +181,10 @@ class Groups:
         glass joins too. The glass is asked again about its recent members once it is known better; those it disowns
         are sorted in anew. Of a run of frames that fills a map nobody leaves any more.
         """
+        before = self._live
         joined = self._join(newcomer)
-        stays, strangers = self._ask_again(joined)
+        known_by = max((len(group.members) for group in before if group not in self._live), default=0)
+        stays, strangers = self._ask_again(joined, known_by)
         if stays != joined:
             self._replace([joined], stays)
         for stranger in strangers:
@@ -207,9 +213,13 @@ class Groups:
             self._landmarks[group] = landmarks(seen, scenes, self._params, bare)
         return self._landmarks[group]
 
+    def _size_of(self, number: int) -> tuple[int, int]:
+        seen = self._fingerprint(number)
+        return seen.height, seen.width
+
     def _upright(self, member: Member) -> tuple[Fingerprint, tuple[float, float]]:
-        seen, orientation = self._fingerprint(member.frame), member.placement.orientation
-        return self._turned(member.frame, orientation), member.placement.upright(seen.height, seen.width)
+        seen = self._turned(member.frame, member.placement.orientation)
+        return seen, member.placement.upright(*self._size(member.frame))
 
     def _same_scene(self, first: Member, second: Member) -> bool:
         """Whether two members show the same scene; to find that out takes its time, and it is asked often."""
@@ -221,9 +231,10 @@ class Groups:
         return self._same[pair]
 
     def _candidate(self, group: Group) -> Candidate[Group]:
-        newest, _ = self._upright(group.members[-1])
+        newest = group.members[-1]
+        size = upright_size(newest.placement.orientation, *self._size(newest.frame))
         before = {member.placement.orientation for member in group.recent}
-        return Candidate(group, (newest.height, newest.width), before, partial(self._match, group))
+        return Candidate(group, size, before, partial(self._match, group))
 
     def _recognised(self, group: Group, member: Member) -> Lies[Group] | None:
         """How a member lies on the glass of its group, turned as it is known to be, if it still does."""
@@ -232,8 +243,7 @@ class Groups:
 
     def _frame(self, number: int) -> tuple[tuple[int, int], Callable[[int], Fingerprint]]:
         """The size of a frame, and its fingerprint as an orientation has it."""
-        seen = self._fingerprint(number)
-        return (seen.height, seen.width), partial(self._turned, number)
+        return self._size(number), partial(self._turned, number)
 
     def _match(self, group: Group, frame: Fingerprint) -> Match | None:
         if len(group.members) > 1 or group.members[0].bare:
@@ -263,13 +273,14 @@ class Groups:
                 joined = self._replace([joined, alone], _sorted(members))
         return joined
 
-    def _ask_again(self, group: Group) -> tuple[Group, list[Member]]:
+    def _ask_again(self, group: Group, known_by: int) -> tuple[Group, list[Member]]:
         """The group with the members that it recognises, placed as it now sees them, and the others.
 
-        It is asked when it is known by an eighth more frames than when it was asked before.
+        It was known by so many frames before. It is asked with every eighth that it grows, and when a map is full.
         """
         count = len(group.members)
-        if count < 3 or count % max(min(count, RECENT) // 8, 1):
+        step = max(min(count, RECENT) // 8, 1)
+        if count < 3 or (count // step == known_by // step and count % MOST_FRAMES):
             return group, []
         settled = max(count - RECENT, (count - 1) // MOST_FRAMES * MOST_FRAMES)
         found = [(member, self._recognised(group, member)) for member in group.members[settled:]]

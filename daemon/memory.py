@@ -7,11 +7,11 @@ import ctypes
 _MMAP_THRESHOLD, _ARENA_MAX = -3, -8
 """M_MMAP_THRESHOLD and M_ARENA_MAX of malloc.h."""
 
-_BY_ITSELF = 8 << 20
-"""Bytes from which memory lies outside the heap, and goes back to the system as soon as it is freed."""
+_APART_BYTES = 8 << 20
+"""From how many bytes what is allocated lies outside the heap, and goes back to the system as soon as it is freed."""
 
 
-def share_heap() -> None:
+def set_up_heap() -> None:
     """Have threads that start from now on share one heap, where the C library can be told so.
 
     glibc gives each thread its own and leaves there what is freed: at every step of the work another thread's heap
@@ -21,7 +21,7 @@ def share_heap() -> None:
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
         libc.mallopt(_ARENA_MAX, 1)
-        libc.mallopt(_MMAP_THRESHOLD, _BY_ITSELF)
+        libc.mallopt(_MMAP_THRESHOLD, _APART_BYTES)
 
 
 def give_back() -> None:

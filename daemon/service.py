@@ -56,10 +56,10 @@ def serve(
 ) -> bool:
     """Watch folders until SIGTERM or SIGINT, keeping what must be known after a restart below `state`.
 
-    What is in work then is left for the next time. An output folder that cannot be used yet is waited for by who is
-    `patient`, as a service should be at boot; who is not raises ServiceError (usage). Scanners are driven by `feeds`;
-    with `until_fed` it ends when these have, and all that they have scanned is cleaned: True if it came to that.
-    `show` is given a line that says how far all is.
+    What is in work then is left for the next time, but for what is being put into place. An output folder that cannot
+    be used yet is waited for by who is `patient`, as a service should be at boot; who is not raises ServiceError
+    (usage). Scanners are driven by `feeds`; with `until_fed` it ends when these have, and all that they have scanned is
+    cleaned: True if it came to that. `show` is given a line that says how far all is.
     """
     fed = False
     with _until_stopped() as stop, ExitStack() as opened:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..processing.fingerprint_file import load_fingerprint
+from ..processing.fingerprint_file import fingerprinted_size, load_fingerprint
 from ..processing.observe import Observation
 from ..processing.planes import PlaneFile
 from .disk import PART, part_of, sync
@@ -61,9 +61,8 @@ class Store:
         codes = self._frame(number) / _CODES
         if not codes.exists() or not self.knows(number):
             return None
-        one = self.fingerprint(number)
-        plane = PlaneFile(codes, one.height, one.width, np.dtype(np.int8))
-        return Observation(plane, self._frame(number) / _FINGERPRINT)
+        fingerprint_file = self._frame(number) / _FINGERPRINT
+        return Observation(PlaneFile(codes, *fingerprinted_size(fingerprint_file), np.dtype(np.int8)), fingerprint_file)
 
     def fingerprint(self, number: int) -> Fingerprint:
         """The fingerprint of a frame. Raises OSError where it has been given up."""

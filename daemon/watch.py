@@ -142,19 +142,23 @@ class Watch:
         self._store = Store(self._state)
         opened.callback(self._store.tidy)
         self._workplace = Workplace(self._profile, self._output, self.scratch, self._threads, silent)
-        self._behind = opened.enter_context(ThreadPoolExecutor(1))
+        self._placer = opened.enter_context(ThreadPoolExecutor(1))
+        self._placer.submit(int).result()  # a thread that a signal keeps from starting is not waited for
         self._begin()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         broken_off = self._in_work is not None
-        with suppress(OSError, sqlite3.Error):  # then the next start finds out
-            self._finish_placing()
-        self._open.close()
-        if broken_off:  # perhaps while it was cleaning up behind itself
-            with suppress(ServiceError), self._output.occupied():
-                pass
+        try:
+            with suppress(OSError, sqlite3.Error):  # then the next start finds out
+                self._finish_placing()
+        finally:
+            self._placer.shutdown()  # before others may use the output folder
+            self._open.close()
+            if broken_off:  # perhaps while it was cleaning up behind itself
+                with suppress(ServiceError), self._output.occupied():
+                    pass
 
     def occupy(self) -> None:
         """Keep other processes out of the output folder, if it is there or has never been.
@@ -264,9 +268,10 @@ class Watch:
             self._look()
         if not self._ready:
             return False
-        sighting = self._ready.pop(0)
+        sighting = self._ready[0]
         if self._placing is not None and self._placing.entry.name == sighting.arrival.relative:
             self._finish_placing()  # before there is another frame of this name
+        del self._ready[0]
         with self._working_on(sighting.arrival.relative, sighting.stamp):
             self._take_in(sighting)
         return True
@@ -482,7 +487,7 @@ class Watch:
     # --- cleaning -------------------------------------------------------------------------------------------
 
     def _clean_next(self, *, never_yet: bool) -> bool:
-        """Clean a frame, once the one before is in place; until then others may be taken in."""
+        """Clean a frame, or have the one before put into place, which comes first; False if there is none to clean."""
         for entry in self._journal.to_do():
             if self._placing is not None and entry.number == self._placing.entry.number:
                 continue
@@ -525,7 +530,7 @@ class Watch:
             return
         frame = Frame(arrival, read_info(arrival), entry.sha256, entry.stamp, seen, 0.0)
         put_into_place = repaired(frame, member, known, self._workplace, replacing=replacing)
-        self._placing = _Placing(entry, self._behind.submit(put_into_place))
+        self._placing = _Placing(entry, self._placer.submit(put_into_place))
         if self._threads == 1:
             self._finish_placing()
 

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from .texture import Texture
 
 _BAND_BYTES = 16 << 20
-_ROWS_MULTIPLE = 16
+_ROWS_MULTIPLE = 32
 _TILE_PX = 2048
 """A band takes so many bytes, its halo besides, and is repaired in tiles of so many columns."""
 

@@ -25,10 +25,17 @@ def save_fingerprint(one: Fingerprint, file: Path) -> None:
         np.savez(stream, size=size, relief=relief.values, step=relief.step, **points, **cells)
 
 
-def load_fingerprint(file: Path) -> Fingerprint:
-    """Read what `save_fingerprint` wrote. Raises OSError where there is nothing."""
+def fingerprinted_size(file: Path) -> tuple[int, int]:
+    """The height and width of the frame whose fingerprint `save_fingerprint` wrote, without reading the rest."""
     with np.load(file) as kept:
         height, width = (int(length) for length in kept["size"])
+        return height, width
+
+
+def load_fingerprint(file: Path) -> Fingerprint:
+    """Read what `save_fingerprint` wrote. Raises OSError where there is nothing."""
+    height, width = fingerprinted_size(file)
+    with np.load(file) as kept:
         dark, light = (kept[name] for name in _POINTS)
         texture, film = (Cells(kept[name]) for name in _CELLS)
         relief = Relief(kept["relief"], int(kept["step"]))

@@ -234,6 +234,16 @@ def test_a_scene_is_known_again_at_another_exposure(seed: int, exposure: float) 
     assert alike(first, again, PARAMS) is None
 
 
+def test_of_large_films_some_cells_tell_whether_they_are_one_scene(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(8)
+    first, other = (signature(rng, scattered(rng, 0), clutter=300) for _ in range(2))
+    again = replace(first, film=Cells(first.film.values + np.float32(0.1)))
+    monkeypatch.setattr(module, "_ENOUGH_CELLS", 100)
+    assert first.film.values.size > 9 * 100
+    assert same_scene(first, again, PARAMS)
+    assert not same_scene(first, other, PARAMS)
+
+
 def test_an_object_that_moves_does_not_make_another_scene() -> None:
     rng = np.random.default_rng(5)
     first = signature(rng, scattered(rng, 0), clutter=300)

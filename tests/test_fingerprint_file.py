@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dustwatch.processing.fingerprint_file import load_fingerprint, save_fingerprint
+from dustwatch.processing.fingerprint_file import fingerprinted_size, load_fingerprint, save_fingerprint
 from tests.signatures import scattered, signature
 
 
@@ -16,7 +16,7 @@ def test_a_fingerprint_comes_back_as_it_was(tmp_path: Path) -> None:
     made = replace(made, relief=replace(made.relief, step=6))  # as of a large frame
     save_fingerprint(made, tmp_path / "one")
     kept = load_fingerprint(tmp_path / "one")
-    assert (kept.height, kept.width) == (made.height, made.width)
+    assert (kept.height, kept.width) == (made.height, made.width) == fingerprinted_size(tmp_path / "one")
     assert kept.relief.step == made.relief.step == 6
     pairs = [(kept.dark, made.dark), (kept.light, made.light), (kept.relief.values, made.relief.values)]
     pairs += [(kept.texture.values, made.texture.values), (kept.film.values, made.film.values)]

@@ -1052,6 +1052,26 @@ def test_what_is_being_put_into_place_at_the_end_is_there_and_known(place: Place
     assert place.receipts(roll.names[:1])
 
 
+def test_a_fault_of_what_puts_into_place_at_the_end_leaves_nothing_open(
+    place: Place, roll: Film, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fsync = os.fsync
+
+    def broken(handle: int) -> None:
+        if place.output in Path(f"/proc/self/fd/{handle}").readlink().parents:
+            raise RuntimeError("nobody foresaw this")
+        fsync(handle)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "fsync", broken)
+        with pytest.raises(RuntimeError, match="foresaw"), place.watched() as watch:
+            begin_placing(place, watch, roll.files[0])
+    with place.watched() as watch:
+        place.let(watch)
+        place.close_all(watch)
+    place.equals_clean()
+
+
 def test_a_file_may_be_scanned_anew_while_it_is_being_put_into_place(place: Place, roll: Film) -> None:
     with place.watched() as watch:
         begin_placing(place, watch, roll.files[0])

@@ -74,7 +74,7 @@ class Lives:
         with (
             _until_stopped(),
             _listening(),
-            Watch(self.settings, PROFILE, self.state / "scans", 1, lambda: now) as watch,
+            Watch(self.settings, PROFILE, self.state / "scans", 2, lambda: now) as watch,
         ):
             while idle < 3:
                 idle = 0 if watch.turn() else idle + 1
