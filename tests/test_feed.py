@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import random
@@ -19,6 +20,7 @@ import tifffile
 from dustwatch.daemon.errors import ServiceError
 from dustwatch.daemon.feed import Doing, Feed, Load, by_hand, counted, on_buttons
 from dustwatch.daemon.frame import place_of
+from dustwatch.daemon.memory import give_back
 from dustwatch.daemon.scanner.fault import Fault, ScannerError
 from dustwatch.daemon.scanner.holder import Holder, Slot, load_holder
 from dustwatch.daemon.scanner.section import ScannerSection
@@ -315,6 +317,9 @@ def test_a_folder_that_is_missing_is_waited_for(place: Place) -> None:
 
 
 def memory_kb() -> int:
+    """What is in use; what earlier tests have freed, and what comes and goes, is given back first."""
+    gc.collect()
+    give_back()
     status = Path("/proc/self/status").read_text()
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS:"))
 
