@@ -330,14 +330,19 @@ class Watch:
                 self._journal.end_trouble(arrival.relative)
             return
         number = self._journal.newest() + 1
-        frame = observe_frame(arrival, sha256, self.scratch / "residual", self._workplace)
-        require_same(arrival, sighting.stamp)
+        frame = self._observed(arrival, sha256, sighting.stamp)
         self._admit(number, frame, old)
         here = next(glass for glass in self._glasses.live if number in glass.numbers)
         _log.info("%s: frame %d of glass %s", arrival.shown, len(here.filmed), here.glass_id)
 
+    def _observed(self, arrival: Arrival, sha256: str, stamp: Stamp) -> Frame:
+        """Observe a file, for the store to keep. Raises FrameError where it is not as it was."""
+        frame = observe_frame(arrival, sha256, self.scratch / "residual", self._workplace)
+        require_same(arrival, stamp)
+        return frame
+
     def _admit(self, number: int, frame: Frame, old: Entry | None) -> None:
-        """Sort in a frame that has been observed into the store, in the place of an `old` one if there is one."""
+        """Sort in a frame that has been observed, in the place of an `old` one if there is one."""
         name, now = frame.arrival.relative, self._clock()
         self._store.keep(number, frame.observation)
         with self._journal.transaction():
@@ -608,8 +613,7 @@ class Watch:
                 self._plan()
                 self._tell_gone(arrival, "is gone, and nothing is left of what it has shown of the glass")
             return None
-        frame = observe_frame(arrival, entry.sha256, self.scratch / "residual", self._workplace)
-        require_same(arrival, entry.stamp)
+        frame = self._observed(arrival, entry.sha256, entry.stamp)
         self._store.keep(number, frame.observation)
         return self._store.observation(number)
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from .cells import Cells
 from .fingerprint import Fingerprint
 from .relief import Relief
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 _POINTS, _CELLS = ("dark", "light"), ("texture", "film")
@@ -28,15 +30,18 @@ def save_fingerprint(one: Fingerprint, file: Path) -> None:
 def fingerprinted_size(file: Path) -> tuple[int, int]:
     """The height and width of the frame whose fingerprint `save_fingerprint` wrote, without reading the rest."""
     with np.load(file) as kept:
-        height, width = (int(length) for length in kept["size"])
-        return height, width
+        return _size(kept)
 
 
 def load_fingerprint(file: Path) -> Fingerprint:
     """Read what `save_fingerprint` wrote. Raises OSError where there is nothing."""
-    height, width = fingerprinted_size(file)
     with np.load(file) as kept:
         dark, light = (kept[name] for name in _POINTS)
         texture, film = (Cells(kept[name]) for name in _CELLS)
         relief = Relief(kept["relief"], int(kept["step"]))
-        return Fingerprint(height, width, dark, light, texture, film, relief)
+        return Fingerprint(*_size(kept), dark, light, texture, film, relief)
+
+
+def _size(kept: Mapping[str, npt.NDArray[Any]]) -> tuple[int, int]:
+    height, width = (int(length) for length in kept["size"])
+    return height, width
