@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from .spots import Pixels
     from .texture import Texture
 
-_BAND_BYTES = 16 << 20
+_BAND_BYTES = 20 << 20
 _ROWS_MULTIPLE = 32
 _TILE_PX = 2048
 """A band takes so many bytes, its halo besides, and is repaired in tiles of so many columns."""
@@ -110,6 +110,11 @@ class Dirty:
         """Some of them, in this order."""
         numbers = np.flatnonzero(which) if which.dtype == np.bool_ else which
         return Dirty(self.pixels.take(numbers, axis=1), self.density.take(numbers), self.doubt.take(numbers))
+
+    def within(self, rows: Span) -> Dirty:
+        """Those in the rows of a span, its halo included."""
+        first, stop = np.searchsorted(self.pixels[0], (rows.low, rows.high)).tolist()
+        return Dirty(self.pixels[:, first:stop], self.density[first:stop], self.doubt[first:stop])
 
     @staticmethod
     def joined(parts: Sequence[Dirty]) -> Dirty:
@@ -339,7 +344,10 @@ def _find(span: Span, dirt: FrameDirt, min_density_d: float) -> _Found:
 
 
 def _with_surroundings(plan: list[Span], found: Iterator[_Found], residual: ResidualParams) -> Iterator[_Found]:
-    """For each span of the plan what was found there and as far around it as matters, each row looked at but once."""
+    """For each span of the plan the dirt in it and its halo, and the moduli as far around it as matters.
+
+    Each row is looked at but once.
+    """
     reach = max(reach_px(residual) + SQUARE_PX, _HALO_PX)
     held: deque[_Found] = deque()
     for span in plan:
@@ -349,7 +357,7 @@ def _with_surroundings(plan: list[Span], found: Iterator[_Found], residual: Resi
             held.popleft()
         yield _Found(
             Span(span.start, span.stop, held[0].span.low, held[-1].span.high),
-            Dirty.joined([one.dirty for one in held]),
+            Dirty.joined([one.dirty.within(span) for one in held]),
             Moduli.stacked([one.moduli for one in held]),
         )
 
@@ -359,12 +367,11 @@ def _jobs(
 ) -> Iterator[_Job]:
     """The tiles of each band of a frame, from left to right."""
     for span, around in found:
-        near = (around.dirty.pixels[0] >= span.low) & (around.dirty.pixels[0] < span.high)
-        dirty, texture = around.dirty.where(near), around.moduli.texture(residual)
+        texture = around.moduli.texture(residual)
         band = np.empty((span.stop - span.start, info.width, info.samples), info.dtype)
         for columns in parts:
             picture = rows.read(span.low, span.high, slice(columns.low, columns.high))
-            yield _Job(Tile(span, columns), picture, band, dirty, texture, around.span.low)
+            yield _Job(Tile(span, columns), picture, band, around.dirty, texture, around.span.low)
 
 
 def _repair_tile(job: _Job, info: ImageInfo, tone: Tone, params: RepairParams) -> _Repaired:

@@ -1,14 +1,14 @@
 """TIFF and BigTIFF: the rows of the first page, and the same file with some of its rows changed.
 
-A TIFF is rewritten as the file it was. Of an uncompressed one a copy is made, into which the changed rows are put
-as it goes. In a compressed one a changed strip or tile (both are *segments*, see `tiff_layout`) has a new length,
-so something has to move. Tags of any kind may hold offsets (sub-directories, EXIF, maker notes, private tags),
-and only some are known to us; therefore every byte that is not picture data of the first page keeps its place,
-and segments alone are moved. Segments that lie side by side form a *run*; the segments of a run are packed into
-the room that the run had, the untouched ones as the bytes they were, and what no longer fits goes to the end of
-the file. So about one segment's length per run is lost, as a hole that takes no room on most disks. Afterwards
-the lists of offsets and byte counts are set in place. A file that ends in its picture data just becomes longer
-or shorter.
+A TIFF is rewritten as the file it was. An uncompressed one is copied but for the changed rows, which are
+written in their places as they come. In a compressed one a changed strip or tile (both are *segments*, see
+`tiff_layout`) has a new length, so something has to move. Tags of any kind may hold offsets (sub-directories,
+EXIF, maker notes, private tags), and only some are known to us; therefore every byte that is not picture data
+of the first page keeps its place, and segments alone are moved. Segments that lie side by side form a *run*;
+the segments of a run are packed into the room that the run had, the untouched ones as the bytes they were, and
+what no longer fits goes to the end of the file. So about one segment's length per run is lost, as a hole that
+takes no room on most disks. Afterwards the lists of offsets and byte counts are set in place. A file that ends
+in its picture data just becomes longer or shorter.
 
 For the same reason a classic TIFF never becomes a BigTIFF: all directories would have to be written anew in
 another form, and those behind tags that are not known would stay behind, unreadable. One that would pass 4 GiB
@@ -109,22 +109,24 @@ def _joined(layout: Layout, tier: Tier, height: int, parts: Iterator[Scan]) -> S
 
 def _rewrite_stored(layout: Layout, destination: Path, bands: Iterable[Band]) -> None:
     with open_unbuffered(layout.info.path) as source, destination.open("w+b", buffering=0) as target:
-        copied = 0
+        written = 0  # up to this byte there is everything, and nothing behind it
         for tier, band in _thin_bands(layout, bands):
-            # The file is copied bit by bit, while the bands to come are repaired.
-            below = band.start + len(band.rows)
-            stops = [segment.offset + (below - segment.top) * layout.row_bytes for segment in tier]
-            copied = _write_at(target, chunks(source, copied, max(stops) - copied), copied)
-            edges = np.flatnonzero(np.diff(band.changed, prepend=False, append=False))
-            for first, last in edges.reshape(-1, 2).tolist():
-                for segment in tier:
-                    # Rows follow each other without a gap unless they are padded.
-                    step = last - first if segment.width == layout.shape[1] else 1
-                    for row in range(first, last, step):
-                        rows = band.rows[row : row + step, segment.columns, segment.samples]
-                        at = segment.offset + (band.start + row - segment.top) * layout.row_bytes
-                        _write_at(target, [stored_bytes(layout, rows)], at)
-        _write_at(target, chunks(source, copied, layout.file_bytes - copied), copied)
+            for at, rows in sorted(_changed_rows(layout, tier, band), key=itemgetter(0)):
+                _write_at(target, chunks(source, written, at - written), written)
+                written = max(written, _write_at(target, [stored_bytes(layout, rows)], at))
+        _write_at(target, chunks(source, written, layout.file_bytes - written), written)
+
+
+def _changed_rows(layout: Layout, tier: Tier, band: Band) -> Iterator[tuple[int, Scan]]:
+    """The changed rows of a band by where they lie in the file: those of one segment together if without a gap."""
+    edges = np.flatnonzero(np.diff(band.changed, prepend=False, append=False))
+    for first, last in edges.reshape(-1, 2).tolist():
+        for segment in tier:
+            # Rows follow each other without a gap unless they are padded.
+            step = last - first if segment.width == layout.shape[1] else 1
+            for row in range(first, last, step):
+                at = segment.offset + (band.start + row - segment.top) * layout.row_bytes
+                yield at, band.rows[row : row + step, segment.columns, segment.samples]
 
 
 def _thin_bands(layout: Layout, bands: Iterable[Band]) -> Iterator[tuple[Tier, Band]]:
