@@ -160,12 +160,17 @@ class Groups:
         ways: Collection[int] = ORIENTATIONS,
     ) -> None:
         """Take the fingerprint of a recent member by its number from `fingerprint`; turn frames in these `ways`."""
-        self._fingerprint = fingerprint
         self._params = params
         self._ways = ways
         self._live = list(live)
-        self._turned = lru_cache(REMEMBERED)(lambda number, way: self._fingerprint(number).turned(way))
-        self._size = lru_cache(_SIZES)(self._size_of)
+
+        def size(number: int) -> tuple[int, int]:
+            seen = fingerprint(number)
+            return seen.height, seen.width
+
+        # Neither knows `self`, for a circle would keep all fingerprints until it is looked for.
+        self._turned = lru_cache(REMEMBERED)(lambda number, way: fingerprint(number).turned(way))
+        self._size = lru_cache(_SIZES)(size)
         self._landmarks: dict[Group, Landmarks] = {}
         self._same: dict[tuple[int, int], bool] = {}
 
@@ -212,10 +217,6 @@ class Groups:
             seen = [self._upright(one) for one in group.recent]
             self._landmarks[group] = landmarks(seen, scenes, self._params, bare)
         return self._landmarks[group]
-
-    def _size_of(self, number: int) -> tuple[int, int]:
-        seen = self._fingerprint(number)
-        return seen.height, seen.width
 
     def _upright(self, member: Member) -> tuple[Fingerprint, tuple[float, float]]:
         seen = self._turned(member.frame, member.placement.orientation)
@@ -280,9 +281,10 @@ class Groups:
         """
         count = len(group.members)
         step = max(min(count, RECENT) // 8, 1)
-        if count < 3 or (count // step == known_by // step and count % MOST_FRAMES):
+        full_maps = known_by // MOST_FRAMES
+        if count < 3 or (count // step == known_by // step and count // MOST_FRAMES == full_maps):
             return group, []
-        settled = max(count - RECENT, (count - 1) // MOST_FRAMES * MOST_FRAMES)
+        settled = max(count - RECENT, full_maps * MOST_FRAMES)
         found = [(member, self._recognised(group, member)) for member in group.members[settled:]]
         stays = [replace(member, placement=lies.placement) for member, lies in found if lies]
         strangers = [member for member, lies in found if not lies]

@@ -81,11 +81,12 @@ class Store:
         for place in self._maps.iterdir():
             if place.name not in maps:
                 shutil.rmtree(place.replace(part_of(place)))
+        kept = fingerprints | residuals
         for place in self._frames.iterdir():
             number = int(place.name)
             if number not in residuals:
                 (place / _CODES).unlink(missing_ok=True)
-            if number not in fingerprints | residuals:
+            if number not in kept:
                 shutil.rmtree(place)
 
     def _frame(self, number: int) -> Path:

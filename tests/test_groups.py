@@ -1,5 +1,7 @@
 """Which frames lie on the same glass."""
 
+import gc
+import weakref
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -268,3 +270,27 @@ def test_every_frame_is_in_one_group_and_all_are_in_order(seed: int) -> None:
     assert sorted(frame for one in found for frame in one) == list(range(14))
     assert all(one == sorted(one) for one in found)
     assert all(one[0] < other[0] for one, other in pairwise(found))
+
+
+def test_fingerprints_go_with_the_groups_that_have_looked_at_them() -> None:
+    """At once: what comes next needs the memory, and when circles are looked for nobody knows."""
+    rng = np.random.default_rng(0)
+    frames = scans(rng, [scattered(rng, 150)], [0] * 4)
+    held = []
+
+    def read(number: int) -> Fingerprint:
+        seen = replace(frames[number], dark=frames[number].dark.copy())
+        held.append(weakref.ref(seen.dark))
+        return seen
+
+    gc.disable()
+    try:
+        groups = Groups(read, PARAMS)
+        for number in range(len(frames)):
+            groups.admit(Member(number, str(number)))
+        assert len(groups.live) == 1
+        assert any(one() is not None for one in held)
+        del groups
+        assert all(one() is None for one in held)
+    finally:
+        gc.enable()
