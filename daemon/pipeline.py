@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .frame import Frame, Receipt
     from .glass import Run
     from .kept import KeptGlass
-    from .progress import Progress
+    from .progress import Progress, Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +112,10 @@ def _clean_roll(
                     yield Outcome(frame.arrival, receipt, skipped=True)
                 elif frame.arrival not in settled:
                     waiting.add(frame.arrival)
+                if frame.arrival not in waiting:
+                    step()
             keep = keep_maps if run is runs[-1] and not _is_kept(run, keep_maps) else None
-            for outcome in _clean_run(run, frames, waiting, workplace, keep, step.within):
-                yield outcome
-                step()
+            yield from _clean_run(run, frames, waiting, workplace, keep, step)
             witnesses_to_come = {member.frame for later in runs[number:] for member in later.witnesses}
             forget([frames[one.frame] for one in run.witnesses if not one.bare and one.frame not in witnesses_to_come])
 
@@ -126,7 +126,7 @@ def _clean_run(
     waiting: Set[Arrival],
     workplace: Workplace,
     keep: Path | None,
-    told: Callable[[float], None],
+    step: Step,
 ) -> Iterator[Outcome]:
     """Learn the map of a run, to be kept in the folder `keep` if given, and clean those of its frames that wait."""
     if not waiting and not keep:
@@ -136,12 +136,18 @@ def _clean_run(
     yield from gone
     lost = {outcome.arrival for outcome in gone}
     run = run.without({member.frame for member in run.witnesses if frames[member.frame].arrival in lost})
+    for _ in lost & waiting:
+        step()
     known = learn_glass(run, frames, workplace, keep)
-    cleaned = (member for member in run.cleaned if frames[member.frame].arrival in waiting)
+
+    def frames_repaired() -> Iterator[Callable[[], Outcome]]:
+        for member in run.cleaned:
+            if frames[member.frame].arrival in waiting:
+                yield repaired(frames[member.frame], member, known, workplace, step.within)
+                step()
+
     # While a frame is repaired, the one before is put on the disk.
-    yield from behind(
-        workplace.threads, (repaired(frames[member.frame], member, known, workplace, told) for member in cleaned)
-    )
+    yield from behind(workplace.threads, frames_repaired())
 
 
 def _clean_one_by_one(

@@ -30,7 +30,6 @@ TESTED_WITH = {
     "memory": "clean_memory",
     "pipeline": "clean_quality",
     "plan": "session",
-    "progress": "clean_quality",
     "repair": "clean_quality",
     "report": "clean_quality",
     "rows": "session",
