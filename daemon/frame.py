@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.metadata import version
 from pathlib import PurePath, PurePosixPath
@@ -135,7 +135,12 @@ class Receipt:
     changed_px: int = 0
     changed_share: float = 0.0
     reencoded: bool = False
+    defect_count: int = 0
     defects: tuple[Defect, ...] = ()
+
+    def in_brief(self) -> Receipt:
+        """The same without each single defect: there may be thousands in each of hundreds of frames."""
+        return replace(self, defects=())
 
     def to_json(self) -> bytes:
         """Write the receipt as indented JSON in UTF-8, ending in a newline."""
@@ -157,7 +162,7 @@ def _adapter() -> TypeAdapter[Receipt]:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a frame came out: with a receipt, or with the error that kept it from one.
+    """How a frame came out: with a receipt in brief, or with the error that kept it from one.
 
     `skipped` says that nothing was written: an earlier run had done it (its receipt is then here), or this was a dry
     run. `seconds` are by stage of the work.
@@ -169,6 +174,12 @@ class Outcome:
     skipped: bool = False
     megapixels: float = 0.0
     seconds: Mapping[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Let go what the error's traceback holds, and those before it: whole bands of the step that failed."""
+        error: BaseException | None = self.error
+        while error is not None:
+            error.__traceback__, error = None, error.__context__
 
     @property
     def status(self) -> Literal["cleaned", "unchanged", "abstained", "skipped", "failed"]:

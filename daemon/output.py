@@ -138,12 +138,12 @@ class Output:
     ) -> Callable[[], Receipt]:
         """Have `write` write a frame, and give what then puts it into place, as described at the top, in any thread.
 
-        `write` returns the receipt, to which the digest of the picture that it wrote is added. A mask that it does not
-        write is removed from its place. All three get the permissions of the original. With `replacing`, an earlier
-        picture of ours must be in place: where there is none, somebody has taken it away. Either half raises FrameError
-        where the disk is full, something cannot be written, or the picture there is by then not ours to overwrite;
-        whatever else `write` raises comes through. What was there stays until all that is new is on the disk. The
-        output folder must have been occupied: one that is gone since is on a disk that is gone.
+        `write` returns the receipt, to which the digest of the picture that it wrote is added; in the end it is given
+        in brief. A mask that is not written is removed from its place. All three get the permissions of the original.
+        With `replacing`, an earlier picture of ours must be in place: where there is none, somebody has taken it away.
+        Either half raises FrameError where the disk is full, something cannot be written, or the picture there is by
+        then not ours to overwrite; whatever else `write` raises comes through. What was there stays until all that is
+        new is on the disk. The output folder must have been occupied: one that is gone since is on a disk that is gone.
         """
         if not self.receipts.is_dir():
             raise FrameError(f"{self.receipts}: is gone; bring it back, then run again", Remedy.RETRY)
@@ -179,7 +179,7 @@ class Output:
                 sync(picture.parent)
                 pending.replace(receipt_file)
                 sync(pending.parent)
-                return receipt
+                return receipt.in_brief()
 
         return put_into_place
 
@@ -206,7 +206,7 @@ class Output:
                 self._settle(pending)
 
     def read_receipt(self, arrival: Arrival) -> Receipt | None:
-        """Read the receipt; None where there is none that can be understood.
+        """Read the receipt, in brief; None where there is none that can be understood.
 
         Where a run was killed with the picture in place and its receipt not yet, that is the one. Raises
         FrameError where there is one that cannot be read.
@@ -317,9 +317,10 @@ def _match_mode(path: Path, original: Path) -> None:
 
 def _read(file: Path) -> Receipt | None:
     try:
-        return Receipt.from_json(file.read_bytes())
+        receipt = Receipt.from_json(file.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
         return None
+    return receipt and receipt.in_brief()
 
 
 def _digest(picture: Path) -> str | None:

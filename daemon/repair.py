@@ -87,7 +87,7 @@ def repaired(
     """Clean a frame with what is known of its glass, or copy it, and give what then puts it into place, in any thread.
 
     `told` is called with how much of it is done; `replacing` is what `drafted` takes it for. A file that
-    somebody changes meanwhile is not put there.
+    somebody changes while it is cleaned is not put there.
     """
     started = time.monotonic()
     profile, run = workplace.profile, known.run
@@ -218,5 +218,6 @@ def _repair(
         changed_px=report.changed_px,
         changed_share=report.changed_px / (frame.info.height * frame.info.width),
         reencoded=reencoded,
+        defect_count=len(report.defects),
         defects=report.defects,
     )

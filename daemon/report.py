@@ -179,11 +179,11 @@ def _frame_as_json(outcome: Outcome) -> dict[str, Any]:
             "offset_px",
             "changed_px",
             "changed_share",
+            "defect_count",
             "input_sha256",
             "output_sha256",
         )
         told |= {name: getattr(receipt, name) for name in names}
-        told["defects"] = len(receipt.defects)
     told["megapixels"] = outcome.megapixels
     told["seconds"] = {stage: round(seconds, 4) for stage, seconds in outcome.seconds.items()}
     return told

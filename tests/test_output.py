@@ -7,10 +7,12 @@ import shutil
 import subprocess
 import sys
 import textwrap
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,6 +21,7 @@ from dustwatch.daemon.errors import ExitCode, FrameError, Remedy, ServiceError
 from dustwatch.daemon.frame import Arrival, Outcome, Receipt
 from dustwatch.daemon.output import Draft, Output, sha256_of
 from dustwatch.processing.defects import Defect
+from dustwatch.processing.image import DamagedImage
 from tests.permissions import ordinary_user
 
 MAP, PROFILE = "map", "profile"
@@ -99,6 +102,7 @@ RECEIPTS = st.builds(
     changed_px=COUNT,
     changed_share=FINITE,
     reencoded=st.booleans(),
+    defect_count=COUNT,
     defects=st.lists(
         st.builds(
             Defect,
@@ -140,6 +144,29 @@ def test_an_outcome_has_one_status(arrival: Arrival) -> None:
     assert Outcome(arrival, replace(receipt, status="abstained")).status == "abstained"
     assert Outcome(arrival, receipt, skipped=True).status == "skipped"
     assert Outcome(arrival, error=FrameError("a.tif: cut short", Remedy.RETRY)).status == "failed"
+
+
+def test_an_outcome_lets_go_what_the_step_that_failed_has_held(arrival: Arrival) -> None:
+    held = []
+
+    def read() -> None:
+        band = np.zeros(10)
+        held.append(weakref.ref(band))
+        raise DamagedImage("cut short")
+
+    def step() -> None:
+        try:
+            read()
+        except DamagedImage as error:
+            raise FrameError("a.tif: cut short", Remedy.RETRY) from error
+
+    outcomes = []
+    try:
+        step()
+    except FrameError as error:
+        outcomes.append(Outcome(arrival, error=error))
+    assert held[0]() is None
+    assert isinstance(outcomes[0].error.__cause__, DamagedImage)
 
 
 # --- publishing ---------------------------------------------------------------------------------------------
