@@ -47,10 +47,14 @@ if TYPE_CHECKING:
     from .spots import Pixels
     from .texture import Texture
 
-_BAND_BYTES = 20 << 20
+_BAND_BYTES, _PIXEL_BYTES = 20 << 20, 6
 _ROWS_MULTIPLE = 32
 _TILE_PX = 2048
-"""A band takes so many bytes, its halo besides, and is repaired in tiles of so many columns."""
+"""A band takes so many bytes, its halo besides, and is repaired in tiles of so many columns.
+
+A pixel counts as so many at least, as what is found out about it takes no less room where it is stored in fewer. Bands
+begin where squares of the texture and the fill's coarsest cells do, so that they leave no trace.
+"""
 
 _HALO_PX = 64
 """How far beyond its own pixels a tile sees the film that spans holes."""
@@ -133,6 +137,16 @@ class _Found:
 
 
 @dataclass(frozen=True, slots=True)
+class _Around:
+    """A span, the dirt in it and its halo, and how busy the film is: a `texture` whose first row is row `top`."""
+
+    span: Span
+    dirty: Dirty
+    texture: Texture
+    top: int
+
+
+@dataclass(frozen=True, slots=True)
 class _Job:
     """A tile to repair: the `picture` there with its halo, and all `dirty` pixels in these rows.
 
@@ -176,10 +190,10 @@ def clean(
     OSError where the disk is full.
     """
     residual = residual.on(info.height, info.width)
-    budget_bytes = _BAND_BYTES + 2 * _HALO_PX * info.row_bytes
-    plan = bands(info.height, info.row_bytes, budget_bytes=budget_bytes, halo=_HALO_PX, multiple=_ROWS_MULTIPLE)
+    row_bytes = max(info.row_bytes, _PIXEL_BYTES * info.width)
+    plan = bands(info.height, row_bytes, budget_bytes=_BAND_BYTES, halo=_HALO_PX, multiple=_ROWS_MULTIPLE)
     parts = spans(info.width, _TILE_PX, _HALO_PX)
-    tile_bytes = (plan[0].high - plan[0].low + _HALO_PX) * info.row_bytes // len(parts)
+    tile_bytes = (plan[0].high - plan[0].low + _HALO_PX) * row_bytes // len(parts)
     defects = DefectList()
 
     def find(span: Span) -> _Found:
@@ -190,18 +204,17 @@ def clean(
 
     def repaired(write: Callable[[npt.NDArray[np.uint8]], None]) -> Generator[Band, None, None]:
         with open_rows(info, threads) as rows, closing(in_order(threads, _BAND_BYTES, find, plan)) as looked_at:
-            found = _with_surroundings(plan, looked_at, residual)
-            jobs = _jobs(info, rows, parts, zip(plan, found, strict=True), residual)
-            done = in_order(threads, tile_bytes, work, jobs, flight_bytes=tile_bytes * max(len(parts), 4))
-            for span in plan:
-                band, changed, filled = _joined([next(done) for _ in parts])
-                defects.add(changed.pixels, changed.density, filled)
-                places = changed.pixels[0] - span.start
-                mask = np.zeros(band.shape[:2], np.uint8)
-                mask[places, changed.pixels[1]] = 255
-                write(mask)
-                told(span.stop / info.height)
-                yield Band(span.start, band, np.bincount(places, minlength=len(band)) > 0)
+            jobs = _jobs(info, rows, parts, _with_surroundings(plan, looked_at, residual))
+            with closing(in_order(threads, tile_bytes, work, jobs, tile_bytes * max(len(parts), 4))) as done:
+                for span in plan:
+                    band, changed, filled = _joined([next(done) for _ in parts])
+                    defects.add(changed.pixels, changed.density, filled)
+                    places = changed.pixels[0] - span.start
+                    mask = np.zeros(band.shape[:2], np.uint8)
+                    mask[places, changed.pixels[1]] = 255
+                    write(mask)
+                    told(span.stop / info.height)
+                    yield Band(span.start, band, np.bincount(places, minlength=len(band)) > 0)
 
     with (
         write_mask(mask_destination, info.height, info.width) as write,
@@ -343,11 +356,8 @@ def _find(span: Span, dirt: FrameDirt, min_density_d: float) -> _Found:
     return _Found(own, dirty, moduli)
 
 
-def _with_surroundings(plan: list[Span], found: Iterator[_Found], residual: ResidualParams) -> Iterator[_Found]:
-    """For each span of the plan the dirt in it and its halo, and the moduli as far around it as matters.
-
-    Each row is looked at but once.
-    """
+def _with_surroundings(plan: list[Span], found: Iterator[_Found], residual: ResidualParams) -> Iterator[_Around]:
+    """Each span of the plan with what was found there and as far around it as matters, each row looked at but once."""
     reach = max(reach_px(residual) + SQUARE_PX, _HALO_PX)
     held: deque[_Found] = deque()
     for span in plan:
@@ -355,23 +365,19 @@ def _with_surroundings(plan: list[Span], found: Iterator[_Found], residual: Resi
             held.append(next(found))
         while held[0].span.stop <= span.start - reach:
             held.popleft()
-        yield _Found(
-            Span(span.start, span.stop, held[0].span.low, held[-1].span.high),
-            Dirty.joined([one.dirty.within(span) for one in held]),
-            Moduli.stacked([one.moduli for one in held]),
-        )
+        dirty = Dirty.joined([one.dirty.within(span) for one in held])
+        texture = Moduli.stacked([one.moduli for one in held]).texture(residual)
+        yield _Around(span, dirty, texture, held[0].span.start)
 
 
-def _jobs(
-    info: ImageInfo, rows: Rows, parts: list[Span], found: Iterable[tuple[Span, _Found]], residual: ResidualParams
-) -> Iterator[_Job]:
+def _jobs(info: ImageInfo, rows: Rows, parts: list[Span], around: Iterable[_Around]) -> Iterator[_Job]:
     """The tiles of each band of a frame, from left to right."""
-    for span, around in found:
-        texture = around.moduli.texture(residual)
+    for one in around:
+        span = one.span
         band = np.empty((span.stop - span.start, info.width, info.samples), info.dtype)
         for columns in parts:
             picture = rows.read(span.low, span.high, slice(columns.low, columns.high))
-            yield _Job(Tile(span, columns), picture, band, around.dirty, texture, around.span.low)
+            yield _Job(Tile(span, columns), picture, band, one.dirty, one.texture, one.top)
 
 
 def _repair_tile(job: _Job, info: ImageInfo, tone: Tone, params: RepairParams) -> _Repaired:

@@ -128,7 +128,10 @@ def regroup(info: ImageInfo, bands: Iterable[Band], heights: Iterable[int]) -> I
     incoming = iter(bands)
     band = Band(0, np.empty((0, info.width, info.samples), info.dtype), np.zeros(0, np.bool_))
     used = start = 0
-    for height in heights:
+
+    def cut(height: int) -> Band:
+        """The next rows; nothing else of what they were put together from is held while they are used."""
+        nonlocal band, used
         parts = []
         filled = 0
         while filled < height:
@@ -138,7 +141,10 @@ def regroup(info: ImageInfo, bands: Iterable[Band], heights: Iterable[int]) -> I
             parts.append((band.rows[used : used + n], band.changed[used : used + n]))
             filled, used = filled + n, used + n
         rows, changed = (one[0] if len(one) == 1 else np.concatenate(one) for one in zip(*parts, strict=True))
-        yield Band(start, rows, changed)
+        return Band(start, rows, changed)
+
+    for height in heights:
+        yield cut(height)
         start += height
     if used != len(band.rows) or next(incoming, None) is not None:
         raise ValueError(f"bands go on after row {info.height}, where the picture ends")

@@ -50,11 +50,11 @@ def spans(length: int, size: int, halo: int) -> list[Span]:
 
 
 def bands(height: int, row_bytes: int, *, budget_bytes: int, halo: int, multiple: int) -> list[Span]:
-    """Cut `height` rows of `row_bytes` into spans that take at most `budget_bytes`, halo included.
+    """Cut `height` rows of `row_bytes` into spans that take at most `budget_bytes`, their halo besides.
 
     Each starts at a multiple of `multiple` rows; a span is never lower than that, whatever the budget.
     """
-    rows = budget_bytes // max(row_bytes, 1) - 2 * halo
+    rows = budget_bytes // max(row_bytes, 1)
     return spans(height, max(rows // multiple, 1) * multiple, halo)
 
 

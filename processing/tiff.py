@@ -108,13 +108,24 @@ def _joined(layout: Layout, tier: Tier, height: int, parts: Iterator[Scan]) -> S
 
 
 def _rewrite_stored(layout: Layout, destination: Path, bands: Iterable[Band]) -> None:
-    with open_unbuffered(layout.info.path) as source, destination.open("w+b", buffering=0) as target:
-        written = 0  # up to this byte there is everything, and nothing behind it
+    with open_unbuffered(layout.info.path) as source, destination.open("wb", buffering=0) as target:
+        written = 0
         for tier, band in _thin_bands(layout, bands):
-            for at, rows in sorted(_changed_rows(layout, tier, band), key=itemgetter(0)):
-                _write_at(target, chunks(source, written, at - written), written)
-                written = max(written, _write_at(target, [stored_bytes(layout, rows)], at))
+            written = _put(layout, source, target, written, _changed_rows(layout, tier, band))
         _write_at(target, chunks(source, written, layout.file_bytes - written), written)
+
+
+def _put(
+    layout: Layout, source: IO[bytes], target: IO[bytes], written: int, changed: Iterable[tuple[int, Scan]]
+) -> int:
+    """Write changed rows where they lie, and copy what lies before them.
+
+    Up to byte `written` there is everything, and nothing behind it; return where that is then.
+    """
+    for at, rows in sorted(changed, key=itemgetter(0)):
+        _write_at(target, chunks(source, written, at - written), written)
+        written = max(written, _write_at(target, [stored_bytes(layout, rows)], at))
+    return written
 
 
 def _changed_rows(layout: Layout, tier: Tier, band: Band) -> Iterator[tuple[int, Scan]]:
@@ -199,7 +210,7 @@ class _Space:
 
 def _rewrite_encoded(layout: Layout, destination: Path, bands: Iterable[Band], threads: int) -> None:
     space = _Space(layout)
-    with open_unbuffered(layout.info.path) as source, destination.open("w+b", buffering=0) as target:
+    with open_unbuffered(layout.info.path) as source, destination.open("wb", buffering=0) as target:
         _copy_rest(layout, space, source, target)
         if layout.streamed:
             encoded = _streamed_segments(layout, source, bands, destination.parent)
