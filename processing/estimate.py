@@ -185,11 +185,13 @@ def _mean_by_place(
         for _ in range(_REWEIGHTINGS):
             said[:count] = total[:count] = 0
             for k in range(frames):
-                error = np.float32(0)
+                error, seen = np.float32(0), 0
                 for i in range(count):
-                    off = shown[k, i] - level[i]
-                    error += off * off
-                error /= np.float32(count)
+                    if least[k, i] < np.inf:
+                        off = shown[k, i] - level[i]
+                        error += off * off
+                        seen += 1
+                error /= np.float32(max(seen, 1))
                 for i in range(count):
                     weight = np.float32(1) / (error + least[k, i])
                     total[i] += weight
@@ -250,7 +252,7 @@ def _smoothed(values: Samples, mask: Mask) -> Samples:
     rows, columns = pixels_of(mask)
     runs = np.flatnonzero(np.diff(rows * (mask.shape[1] + 1) + columns, prepend=-2, append=-2) != 1)
     smoothed = np.empty(values.shape, np.float32)
-    _smooth(values.astype(np.float32), rows, columns, runs, mask.shape, _taps(), smoothed)
+    _smooth(values.astype(np.float32, copy=False), rows, columns, runs, mask.shape, _taps(), smoothed)
     return smoothed
 
 

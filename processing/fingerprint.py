@@ -222,8 +222,8 @@ def _peaks(small: Plane, tile: Tile) -> Points:
     column = x + vertex(small[y, x - 1], height, small[y, x + 1]) + tile.columns.low
     points = np.stack([row, column, height], axis=1).astype(np.float32)
     order = np.argsort(-height, kind="stable")
-    down, right = (points[order, :2] // CELL_PX).astype(np.int64).T
-    cell = down * 100_000 + right
+    # By whole pixels: a vertex may lie beyond the tile.
+    cell = ((y + tile.rows.low) // CELL_PX * 100_000 + (x + tile.columns.low) // CELL_PX)[order]
     by_cell = np.argsort(cell, kind="stable")
     _, first, count = np.unique(cell[by_cell], return_index=True, return_counts=True)
     rank = np.arange(len(cell)) - np.repeat(first, count)

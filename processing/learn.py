@@ -28,7 +28,7 @@ from .register import BEFORE_PX, MARGIN_PX, Laid, split
 from .residual import UNKNOWN, ResidualParams
 from .spots import pixels_of
 from .strips import Span, Tile, tiles
-from .texture import Moduli, reach_px
+from .texture import SQUARE_PX, Moduli, reach_px
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -47,7 +47,9 @@ MOST_FRAMES = 32
 _TILE_PX = 256, 1024
 """The least and the largest side of a tile: the fewer frames are learnt from, the larger tiles can be."""
 
-_STACK_BYTES, _FLIGHT_BYTES = 112 << 20, 256 << 20
+_STACK_BYTES, FLIGHT_BYTES = 112 << 20, 256 << 20
+"""What a tile may take in memory, and all that are in flight."""
+
 _PIXEL_BYTES, _PIXEL_FRAME_BYTES = 32, 10
 """What a pixel of a tile takes in memory while it is looked at, and what it takes more for each frame."""
 
@@ -109,7 +111,7 @@ def learn(
 
     with MapDraft(folder / "map", patch) as draft:
         item_bytes, found_bytes = tile_bytes(plan, len(witnesses)), _MAP_PIXEL_BYTES * math.prod(plan[0].shape)
-        for tile, found in in_order(threads, item_bytes, work, plan, _FLIGHT_BYTES, found_bytes):
+        for tile, found in in_order(threads, item_bytes, work, plan, FLIGHT_BYTES, found_bytes):
             step()
             if found is not None:
                 draft.add(tile.rows.start, tile.columns.start, found)
@@ -118,7 +120,8 @@ def learn(
 
 def glass_tiles(height: int, width: int, residual: ResidualParams, frames: int) -> list[Tile]:
     """The tiles in which a glass is looked at in so many frames, each with what its pixels depend on around it."""
-    halo, (least, most) = max(reach_px(residual), 40), _TILE_PX
+    # Film around holes, by which they are filled, in whole squares: so all tiles see the same ones.
+    halo, (least, most) = max(reach_px(residual), 3 * SQUARE_PX), _TILE_PX
     affordable = math.isqrt(_STACK_BYTES // _pixel_bytes(frames)) - 2 * halo
     return tiles(height, width, size=min(max(affordable // CELL_PX * CELL_PX, least), most), halo=halo)
 
@@ -220,8 +223,8 @@ def look_again(
     spanned = np.concatenate([holes.span(frame.at(*holes.edge)[0][None]) for frame in frames])
     deviation = np.empty_like(shown)
     for k, (frame, told) in enumerate(zip(frames, moduli, strict=True)):
-        pixels = frame.pixels(*places)
-        deviation[k] = told.without(frame.codes, *pixels).texture(params).at(*pixels)
+        film = told.without(frame.codes, *frame.covered(*places)).texture(params)
+        deviation[k] = film.at(*frame.pixels(*places))
     return SecondLook(parts, shown - spanned, deviation, seen, scenes, bare)
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .glass_map import DENSITY_STEP_D, GlassMap, MapDraft, MapWindow
-from .learn import MOST_FRAMES, Witness, glass_tiles, lay, look_again, tile_bytes
+from .learn import FLIGHT_BYTES, MOST_FRAMES, Witness, glass_tiles, lay, look_again, tile_bytes
 from .particles import LifeParams, odds
 from .pool import in_order
 from .texture import Moduli
@@ -62,7 +62,7 @@ def present(
 
     plan = glass_tiles(height, width, residual, 1)
     with MapDraft(destination, glass.patch) as draft:
-        for tile, there in in_order(threads, tile_bytes(plan, 1), work, plan):
+        for tile, there in in_order(threads, tile_bytes(plan, 1), work, plan, FLIGHT_BYTES):
             if there is not None:
                 draft.add(tile.rows.start, tile.columns.start, there)
         return draft.finish()

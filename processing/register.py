@@ -155,6 +155,22 @@ class Laid:
         line = (rows, columns)[self.axis]
         return rows + down[line], columns + right[line]
 
+    def covered(self, rows: Places, columns: Places) -> tuple[Places, Places]:
+        """All pixels of the codes that these of the window lie on, each once, rows and columns.
+
+        Where lines drift apart, `pixels` leaves one out between them, and where they close up, it meets one twice.
+        """
+        nearest = np.floor(self.beyond + 0.5)
+        if (nearest == nearest[0]).all():
+            return self.pixels(rows, columns)
+        before = np.vstack((self.beyond[:1], self.beyond[:-1]))
+        between = Laid(self.codes, np.minimum(self.beyond, before), self.axis)
+        marks = np.zeros(self.codes.shape, np.bool_)
+        for laid in (self, between):
+            marks[laid.pixels(rows, columns)] = True
+        found, there = np.nonzero(marks)
+        return found, there
+
     def at(self, rows: Places, columns: Places) -> tuple[npt.NDArray[np.float32], Mask]:
         """The residual in D at these pixels of the window, and whether all that it is made from is known.
 

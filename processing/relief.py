@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from .cells import Corner
 
 _LARGEST = 2 << 20
-"""Values in a relief beyond which it is made coarser: one is held for every frame."""
+"""Values in a relief beyond which it is made coarser: one is held for each frame that others are compared with."""
 
 _COARSEST = 4
 """Pixels along each axis that a value stands for at most: dirt is not heard in squares much larger than itself."""

@@ -237,7 +237,9 @@ def robust_mean(
     weight = np.zeros(missing.shape)
     for _ in range(6):
         for k, i in np.ndindex(*missing.shape):
-            around = ((missing[k].astype(np.float64) - mean)[places == places[i]] ** 2).mean()
-            weight[k, i] = usable[k, i] / (around + 0.02 * float(deviation[k, i]) ** 2 + 2e-5)
+            if not usable[k, i]:
+                continue
+            around = ((missing[k].astype(np.float64) - mean)[(places == places[i]) & usable[k]] ** 2).mean()
+            weight[k, i] = 1 / (around + 0.02 * float(deviation[k, i]) ** 2 + 2e-5)
         mean = (weight * missing).sum(axis=0) / weight.sum(axis=0)
     return mean, 1 / np.sqrt(weight.sum(axis=0))

@@ -125,6 +125,26 @@ def test_the_nearest_pixel_is_half_of_one_away(shape: tuple[int, int], wander_px
     assert np.abs(np.stack(frame.pixels(rows, columns), axis=1) - exactly).max() <= 0.5
 
 
+@settings(deadline=None, max_examples=40)
+@given(lines=st.integers(1, 30), axis=st.integers(0, 1), seed=st.integers(0, 2**32 - 1))
+def test_pixels_that_lie_under_drifting_lines_are_all_covered_and_each_once(lines: int, axis: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    beyond = np.zeros((lines, 2))
+    beyond[:, axis] = np.cumsum(rng.uniform(-0.9, 0.9, lines))
+    beyond -= beyond.min(axis=0)
+    shape = (lines, 3) if axis == 0 else (3, lines)
+    size = np.add(shape, MARGIN_PX) + beyond.max(axis=0).astype(int)
+    frame = Laid(np.zeros(size, np.int8), beyond, axis)
+    rows, columns = (place.ravel() for place in np.indices(shape))
+    covered = np.stack(frame.covered(rows, columns), axis=1).tolist()
+    assert len({*map(tuple, covered)}) == len(covered)
+    nearest = np.stack(frame.pixels(rows, columns), axis=1)
+    across = np.unique(nearest[:, 1 - axis])
+    along = range(nearest[:, axis].min(), nearest[:, axis].max() + 1)
+    whole = {(a, b) if axis == 0 else (b, a) for a in along for b in across.tolist()}
+    assert {*map(tuple, covered)} == whole
+
+
 def test_what_is_loud_is_clipped_before_it_is_smoothed() -> None:
     frame = laid((60, 50), 1.0, 0, np.random.default_rng(1))
     limits = np.random.default_rng(2).uniform(0.01, 1, (5, 4)).astype(np.float32)
