@@ -13,7 +13,7 @@ from ..processing.bare import dirt_seen, same_dirt, why_not_bare
 from ..processing.placement import ORIENTATIONS, upright_size
 from .errors import ExitCode, FrameError, ServiceError
 from .frame import Arrival, Frame
-from .intake import observe_frame, read_digest
+from .intake import observe_frame, read_content
 from .output import Output
 from .workplace import Workplace
 from .yaml_file import to_text
@@ -46,7 +46,7 @@ def observe_empty(paths: Sequence[Path], workplace: Workplace) -> list[Frame]:
         arrival = empty_arrival(path)
         try:
             codes = workplace.scratch / f"empty-{number}.residual"
-            frame = observe_frame(arrival, read_digest(arrival), codes, workplace)
+            frame = observe_frame(arrival, read_content(arrival), codes, workplace)
         except FrameError as error:
             faults.append(str(error))
         else:

@@ -43,6 +43,14 @@ class Stamp:
 
 
 @dataclass(frozen=True, slots=True)
+class Content:
+    """What is in a file: its SHA-256 in hex, of which it was no other as long as it has this stamp."""
+
+    sha256: str
+    stamp: Stamp
+
+
+@dataclass(frozen=True, slots=True)
 class Arrival:
     """A picture file to clean, and its name below the output folder."""
 

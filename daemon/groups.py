@@ -51,10 +51,8 @@ class Member:
         return self.frame, self.sha256, *self.placement.offset, self.placement.orientation, self.bare, self.place
 
     @staticmethod
-    def of_told(
-        frame: int, sha256: str, row: float, column: float, orientation: int, bare: int, place: str = ""
-    ) -> Member:
-        """The member of which `told` says so; it may be one of before places were known."""
+    def of_told(frame: int, sha256: str, row: float, column: float, orientation: int, bare: int, place: str) -> Member:
+        """The member of which `told` says so."""
         return Member(frame, sha256, Placement((row, column), orientation), bool(bare), place)
 
 

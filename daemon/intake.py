@@ -1,8 +1,9 @@
-"""What enters the pipeline: the digest of every file, and what each whole one has to say about the glass."""
+"""What enters the pipeline: the content of every file, and what each whole one has to say about the glass."""
 
 from __future__ import annotations
 
 import time
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from ..processing.image import DamagedImage, ImageError, untold
@@ -11,7 +12,7 @@ from ..processing.observe import observe
 from ..processing.pool import in_order
 from ..processing.raster import probe
 from .errors import FrameError, Remedy
-from .frame import Arrival, Frame, Outcome, Stamp
+from .frame import Arrival, Content, Frame, Outcome, Stamp
 from .output import WRITE_FAULTS, sha256_of
 
 if TYPE_CHECKING:
@@ -23,15 +24,17 @@ if TYPE_CHECKING:
     from .workplace import Workplace
 
 
-def digests(arrivals: Sequence[Arrival], threads: int, progress: Progress) -> tuple[dict[Arrival, str], list[Outcome]]:
-    """SHA-256 of every file, in their order, and the outcomes of those that cannot be read."""
-    known: dict[Arrival, str] = {}
+def contents(
+    arrivals: Sequence[Arrival], threads: int, progress: Progress
+) -> tuple[dict[Arrival, Content], list[Outcome]]:
+    """What is in every file, in their order, and the outcomes of those that cannot be read."""
+    known: dict[Arrival, Content] = {}
     unreadable = []
     step = progress("Reading", len(arrivals))
 
-    def read(arrival: Arrival) -> str | FrameError:
+    def read(arrival: Arrival) -> Content | FrameError:
         try:
-            return read_digest(arrival)
+            return read_content(arrival)
         except FrameError as error:
             return error
 
@@ -44,15 +47,16 @@ def digests(arrivals: Sequence[Arrival], threads: int, progress: Progress) -> tu
     return known, unreadable
 
 
-def read_digest(arrival: Arrival) -> str:
-    """SHA-256 of a file. Raises FrameError where it cannot be read."""
+def read_content(arrival: Arrival) -> Content:
+    """What is in a file. Raises FrameError where it cannot be read."""
     try:
-        return sha256_of(arrival.path)
+        stamp = Stamp.of(arrival.path.stat())
+        return Content(sha256_of(arrival.path), stamp)
     except OSError as error:
         raise frame_error(arrival, error) from error
 
 
-def observe_all(known: Mapping[Arrival, str], workplace: Workplace) -> tuple[list[Frame], list[Outcome]]:
+def observe_all(known: Mapping[Arrival, Content], workplace: Workplace) -> tuple[list[Frame], list[Outcome]]:
     """Observe every file once, in their order, with what they show in scratch; and the outcomes of the broken ones.
 
     Residuals take no more room there than the files themselves do, unless there are fewer than one map is learnt
@@ -62,10 +66,10 @@ def observe_all(known: Mapping[Arrival, str], workplace: Workplace) -> tuple[lis
     broken = []
     files_bytes = residuals_bytes = 0
     step = workplace.progress("Observing", len(known))
-    for number, (arrival, digest) in enumerate(known.items()):
+    for number, (arrival, content) in enumerate(known.items()):
         try:
             frames.append(
-                observe_frame(arrival, digest, workplace.scratch / f"{number}.residual", workplace, step.within)
+                observe_frame(arrival, content, workplace.scratch / f"{number}.residual", workplace, step.within)
             )
         except FrameError as error:
             broken.append(Outcome(arrival, error=error))
@@ -81,21 +85,24 @@ def observe_all(known: Mapping[Arrival, str], workplace: Workplace) -> tuple[lis
 
 
 def observe_frame(
-    arrival: Arrival, sha256: str, codes: Path, workplace: Workplace, told: Callable[[float], None] = untold
+    arrival: Arrival, content: Content, codes: Path, workplace: Workplace, told: Callable[[float], None] = untold
 ) -> Frame:
-    """Observe one file of this digest, with its residual in `codes`; `told` is called with how much of it is done.
+    """Observe one file of this content, with its residual in `codes`; `told` is called with how much of it is done.
 
-    Raises FrameError where it cannot be used.
+    Raises FrameError where it cannot be used, or has another content now. There is nothing in `codes` then.
     """
     started = time.monotonic()
     profile = workplace.profile
-    try:
-        stamp = Stamp.of(arrival.path.stat())
+    with ExitStack() as undo:
+        undo.callback(codes.unlink, missing_ok=True)
         info = read_info(arrival)
-        seen = observe(info, profile.scan, profile.residual, codes, workplace.threads, told)
-    except (ImageError, OSError) as error:
-        raise frame_error(arrival, error) from error
-    return Frame(arrival, info, sha256, stamp, seen, time.monotonic() - started)
+        try:
+            seen = observe(info, profile.scan, profile.residual, codes, workplace.threads, told)
+        except (ImageError, OSError) as error:
+            raise frame_error(arrival, error) from error
+        require_same(arrival, content.stamp)
+        undo.pop_all()
+    return Frame(arrival, info, content.sha256, content.stamp, seen, time.monotonic() - started)
 
 
 def read_info(arrival: Arrival) -> ImageInfo:
@@ -113,7 +120,7 @@ def recall(frames: Sequence[Frame], workplace: Workplace) -> list[Outcome]:
         codes = frame.observation.codes.path
         try:
             if not codes.exists():
-                observe_frame(frame.arrival, frame.sha256, codes, workplace)
+                observe_frame(frame.arrival, Content(frame.sha256, frame.stamp), codes, workplace)
         except FrameError as error:
             gone.append(Outcome(frame.arrival, error=error))
     return gone

@@ -316,10 +316,10 @@ class Journal:
         row = self._db.execute("SELECT run FROM runs WHERE map_sha256 = ?", (map_sha256,)).fetchone()
         return _run(row[0])
 
-    def runs(self, glass_id: str | None = None) -> list[Run]:
-        """The runs of a glass, or of all."""
-        query = "SELECT run FROM runs WHERE ?1 IS NULL OR glass_id = ?1"
-        return [_run(told) for (told,) in self._db.execute(query, (glass_id,))]
+    def runs(self, glass_id: str) -> list[Run]:
+        """The runs of a glass."""
+        rows = self._db.execute("SELECT run FROM runs WHERE glass_id = ?", (glass_id,))
+        return [_run(told) for (told,) in rows]
 
     def needed_runs(self, open_glasses: Set[str]) -> list[Run]:
         """The runs that frames are being cleaned with, or will be: only an open glass is expected to have more."""

@@ -39,6 +39,7 @@ def make_map(place: Path, learn: Callable[[Path], GlassMap]) -> GlassMap:
     (part / _ABOUT).write_text(json.dumps(about))
     for file in part.iterdir():
         sync(file)
+    sync(part)
     if place.exists():
         old = part_of(place.with_name(f"{place.name}.old"))
         shutil.rmtree(old, ignore_errors=True)

@@ -13,7 +13,7 @@ from .errors import FrameError
 from .frame import Arrival, Outcome
 from .glass import Glass, find_glasses
 from .groups import Member
-from .intake import digests, forget, observe_all, observe_frame, recall
+from .intake import contents, forget, observe_all, observe_frame, recall
 from .kept import keeps, open_glasses, recognised, unrecognised
 from .output import Output, not_ours
 from .repair import UNRECOGNISED, Known, learn_glass, repaired
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .film import Profile
-    from .frame import Frame, Receipt
+    from .frame import Content, Frame, Receipt
     from .glass import Run
     from .kept import KeptGlass
     from .progress import Progress, Step
@@ -66,7 +66,7 @@ def clean(job: Job, progress: Progress) -> Cleaned:
     glasses = open_glasses(job.map, job.profile) if job.map is not None else None
     found = find(job.paths, job.output, job.profile.empty_glass)
     failed = [Outcome(Arrival.of(path), error=error) for path, error in found.failures]
-    known, unreadable = digests(found.arrivals, job.threads, progress)
+    known, unreadable = contents(found.arrivals, job.threads, progress)
     with nullcontext() if job.dry_run else output.prepare() as folder:
         receipts, taken = ({}, []) if job.force else _look_at_output(known, output)
         settled = {outcome.arrival: outcome for outcome in (*unreadable, *taken)}
@@ -88,7 +88,7 @@ def clean(job: Job, progress: Progress) -> Cleaned:
 
 
 def _clean_roll(
-    known: Mapping[Arrival, str],
+    known: Mapping[Arrival, Content],
     receipts: Mapping[Arrival, Receipt],
     settled: Set[Arrival],
     workplace: Workplace,
@@ -151,7 +151,7 @@ def _clean_run(
 
 
 def _clean_one_by_one(
-    known: Mapping[Arrival, str],
+    known: Mapping[Arrival, Content],
     receipts: Mapping[Arrival, Receipt],
     settled: Set[Arrival],
     glasses: Sequence[KeptGlass],
@@ -159,20 +159,20 @@ def _clean_one_by_one(
 ) -> Iterator[Outcome]:
     """Clean the frames that are not settled with what an earlier run has kept of their glasses."""
     observed, cleaned = (workplace.progress(stage, len(known)) for stage in ("Observing", "Cleaning"))
-    for arrival, sha256 in known.items():
+    for arrival, content in known.items():
         receipt = receipts.get(arrival)
-        possible = [*(glass.run for glass in glasses), unrecognised(glasses, sha256)]
-        if receipt and any(_as_before(receipt, sha256, run, workplace.profile) for run in possible):
+        possible = [*(glass.run for glass in glasses), unrecognised(glasses, content.sha256)]
+        if receipt and any(_as_before(receipt, content.sha256, run, workplace.profile) for run in possible):
             yield Outcome(arrival, receipt, skipped=True)
         elif arrival not in settled:
-            yield _clean_alone(arrival, sha256, glasses, workplace, observed.within, cleaned.within)
+            yield _clean_alone(arrival, content, glasses, workplace, observed.within, cleaned.within)
         observed()
         cleaned()
 
 
 def _clean_alone(
     arrival: Arrival,
-    sha256: str,
+    content: Content,
     glasses: Sequence[KeptGlass],
     workplace: Workplace,
     observed: Callable[[float], None],
@@ -180,14 +180,14 @@ def _clean_alone(
 ) -> Outcome:
     """Clean a frame with what is kept of the glass that it lies on, if it lies on any of these."""
     try:
-        frame = observe_frame(arrival, sha256, workplace.scratch / "residual", workplace, observed)
+        frame = observe_frame(arrival, content, workplace.scratch / "residual", workplace, observed)
     except FrameError as error:
         return Outcome(arrival, error=error)
-    if found := recognised(glasses, frame.observation.fingerprint, sha256, frame.place, workplace.profile.match):
+    if found := recognised(glasses, frame.observation.fingerprint, frame.sha256, frame.place, workplace.profile.match):
         glass, member = found
         outcome = repaired(frame, member, Known(glass.cleaning(member), glass.map), workplace, cleaned)()
     else:
-        run = unrecognised(glasses, sha256)
+        run = unrecognised(glasses, frame.sha256)
         outcome = repaired(frame, run.cleaned[0], Known(run, why_not=UNRECOGNISED), workplace, cleaned)()
     forget([frame])
     return outcome
@@ -210,7 +210,7 @@ def _look_at_output(known: Iterable[Arrival], output: Output) -> tuple[dict[Arri
     return receipts, taken
 
 
-def _all_as_before(known: Mapping[Arrival, str], receipts: Mapping[Arrival, Receipt], job: Job) -> bool:
+def _all_as_before(known: Mapping[Arrival, Content], receipts: Mapping[Arrival, Receipt], job: Job) -> bool:
     """Whether the receipts tell of these frames and no others, so that to sort them by glass again changes nothing.
 
     Nor is there a map that is to be kept and is not.
@@ -219,8 +219,8 @@ def _all_as_before(known: Mapping[Arrival, str], receipts: Mapping[Arrival, Rece
         return False
     told = [receipts[arrival] for arrival in known]
     on_glass: dict[str, list[Member]] = {}
-    for number, (receipt, sha256) in enumerate(zip(told, known.values(), strict=True)):
-        member = Member(number, sha256, Placement(receipt.offset_px or (0.0, 0.0), receipt.orientation))
+    for number, (receipt, content) in enumerate(zip(told, known.values(), strict=True)):
+        member = Member(number, content.sha256, Placement(receipt.offset_px or (0.0, 0.0), receipt.orientation))
         on_glass.setdefault(receipt.glass_id or f"alone {number}", []).append(member)
     for glass_id, members in on_glass.items():
         glass = Glass(tuple(members))

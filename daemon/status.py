@@ -7,6 +7,7 @@ import sqlite3
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import ExitCode, ServiceError
@@ -15,7 +16,6 @@ from .journal import Journal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,12 @@ def read_status(state: Path) -> list[FolderStatus]:
 
     Raises ServiceError where there is none, or one cannot be read.
     """
-    files = sorted(state.glob("*/journal.sqlite"))
+    try:
+        files = sorted(file for folder in state.iterdir() if (file := folder / "journal.sqlite").exists())
+    except PermissionError as error:
+        raise _unreadable(Path(error.filename), error.strerror) from error
+    except (FileNotFoundError, NotADirectoryError):
+        files = []
     if not files:
         reason = f"{state}: no folder has been watched yet with this state folder; give the service's with --state"
         raise ServiceError(reason, ExitCode.USAGE)
@@ -83,8 +88,12 @@ def read_journal(file: Path) -> FolderStatus:
                 last_event=event and (_time(event[0]), shown(event[1]), event[2]),
             )
     except sqlite3.Error as error:
-        reason = f"{file}: cannot be read: {error}; run this as the user of the service, or as root"
-        raise ServiceError(reason, ExitCode.USAGE) from error
+        raise _unreadable(file, error) from error
+
+
+def _unreadable(file: Path, why: object) -> ServiceError:
+    reason = f"{file}: cannot be read: {why}; run this as the user of the service, or as root"
+    return ServiceError(reason, ExitCode.USAGE)
 
 
 def _lines(folder: FolderStatus) -> list[str]:

@@ -13,7 +13,7 @@ import shutil
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,11 +21,11 @@ from ..processing.image import ImageError
 from ..processing.learn import MOST_FRAMES
 from .empty_glass import observe_empty
 from .errors import ExitCode, FrameError, Remedy, ServiceError
-from .frame import Arrival, Frame, Stamp, shown
+from .frame import Arrival, Content, Frame, Stamp, shown
 from .glass import FOLDS, Glass, Glasses, Run, learn_map
 from .groups import LIVE, Group, Member
 from .inbox import Sighting, look
-from .intake import forget, is_same, observe_frame, read_digest, read_info, require_same
+from .intake import forget, is_same, observe_frame, read_content, read_info
 from .journal import Entry, Journal, Trouble
 from .output import Output, locked
 from .progress import silent
@@ -153,6 +153,8 @@ class Watch:
         try:
             with suppress(OSError, sqlite3.Error):  # then the next start finds out
                 self._finish_placing()
+                if self.wound_up:  # no frame will come that would do it
+                    self._sweep()
         finally:
             self._placer.shutdown()  # before others may use the output folder
             self._open.close()
@@ -299,6 +301,8 @@ class Watch:
         self._look_at = now + (self.settings.still_s if soon else self.settings.look_every_s)
         if len(still) > QUEUE:
             self._look_at = now
+        lasting = {self.settings.input, self._output.folder, self._state, *(path for path, _ in seen.refused)}
+        self._said = {path: what for path, what in self._said.items() if path in lasting}
         for path, fault in seen.refused:
             self._say(path, str(fault).removeprefix(f"{path}: "))
 
@@ -320,9 +324,9 @@ class Watch:
     def _take_in(self, sighting: Sighting) -> None:
         """Observe a file that is whole, and sort it in."""
         arrival = sighting.arrival
-        sha256 = read_digest(arrival)
+        content = replace(read_content(arrival), stamp=sighting.stamp)  # it has been still since then
         old = self._journal.named(arrival.relative)
-        if old is not None and old.sha256 == sha256 and old.wanted is not None:
+        if old is not None and old.sha256 == content.sha256 and old.wanted is not None:
             with self._journal.transaction():
                 self._journal.set_stamp(old.number, sighting.stamp)
                 if old.state == "gone":
@@ -330,16 +334,10 @@ class Watch:
                 self._journal.end_trouble(arrival.relative)
             return
         number = self._journal.newest() + 1
-        frame = self._observed(arrival, sha256, sighting.stamp)
+        frame = observe_frame(arrival, content, self.scratch / "residual", self._workplace)
         self._admit(number, frame, old)
         here = next(glass for glass in self._glasses.live if number in glass.numbers)
         _log.info("%s: frame %d of glass %s", arrival.shown, len(here.filmed), here.glass_id)
-
-    def _observed(self, arrival: Arrival, sha256: str, stamp: Stamp) -> Frame:
-        """Observe a file, for the store to keep. Raises FrameError where it is not as it was."""
-        frame = observe_frame(arrival, sha256, self.scratch / "residual", self._workplace)
-        require_same(arrival, stamp)
-        return frame
 
     def _admit(self, number: int, frame: Frame, old: Entry | None) -> None:
         """Sort in a frame that has been observed, in the place of an `old` one if there is one."""
@@ -613,7 +611,8 @@ class Watch:
                 self._plan()
                 self._tell_gone(arrival, "is gone, and nothing is left of what it has shown of the glass")
             return None
-        frame = self._observed(arrival, entry.sha256, entry.stamp)
+        content = Content(entry.sha256, entry.stamp)
+        frame = observe_frame(arrival, content, self.scratch / "residual", self._workplace)
         self._store.keep(number, frame.observation)
         return self._store.observation(number)
 
@@ -634,7 +633,8 @@ class Watch:
 
     def _fail(self, name: PurePosixPath, stamp: Stamp, error: FrameError) -> None:
         if not os.path.lexists(self.settings.input / name):
-            return  # whoever has taken it away knows
+            self._forget_gone(name, stamp, error)
+            return
         before = self._journal.trouble(name)
         attempts = 1 + (before.attempts if before is not None and before.stamp == stamp else 0)
         hopeless = isinstance(error.__cause__, ImageError) and attempts >= _ATTEMPTS
@@ -647,6 +647,15 @@ class Watch:
             self._journal.tell(now, name, remedy.value, error.reason)
         then = f"trying again in {delay_s:.0f} s" if retry_at else "put aside until it changes"
         _log.warning("%s; %s", error.reason, then)
+
+    def _forget_gone(self, name: PurePosixPath, stamp: Stamp, error: FrameError) -> None:
+        """Ask no more for a frame whose original somebody has taken away, which else would be tried for ever."""
+        entry = self._journal.named(name)
+        if entry is not None and entry.stamp == stamp and entry.state == "served":
+            with self._journal.transaction():
+                self._journal.set_state(entry.number, "gone")
+                self._journal.end_trouble(name)
+                self._tell_gone(self._arrival(entry), f"is gone, and was not cleaned: {error.reason}")
 
     def _say(self, about: Path, what: str) -> None:
         """Warn of something once."""

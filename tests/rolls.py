@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyvips
 import tifffile
 from PIL import Image
 
@@ -204,9 +205,9 @@ def receipt(output: Path, name: str) -> dict[str, Any]:
 
 def mask(output: Path, name: str) -> Mask:
     """Where the frame `name` was changed, according to its mask; there must be one."""
-    picture = Image.open(output / "receipts" / f"{name}.mask.png")
-    assert picture.mode == "L"
-    values = np.asarray(picture)
+    picture = pyvips.Image.new_from_file(str(output / "receipts" / f"{name}.mask.png"))
+    assert (picture.interpretation, picture.bands) == ("b-w", 1)
+    values = picture.numpy()
     assert set(np.unique(values)) <= {0, 255}
     return values == 255
 

@@ -65,7 +65,7 @@ def test_what_is_bare_of_film_is_kept_apart(journal: Journal) -> None:
     assert journal.groups("upright", 9) == [Group(members)]
     told = Run("glass", members, members[1:])
     journal.set_run(told, newest=True)
-    assert journal.runs() == [told]
+    assert journal.runs("glass") == [told]
     journal.leave_groups(1)
     assert journal.bare() == []
 
@@ -77,7 +77,7 @@ def test_frames_come_back_with_the_place_where_they_lay(journal: Journal) -> Non
     assert journal.groups("upright", 9) == [one]
     told = Run("glass", one.members, one.members)
     journal.set_run(told, newest=True)
-    assert journal.runs() == [told]
+    assert journal.runs("glass") == [told]
 
 
 def test_frames_are_numbered_as_they_come_and_known_by_name(journal: Journal, file: Path) -> None:
@@ -158,12 +158,12 @@ def test_runs_stay_while_somebody_waits_for_them_or_may_come(journal: Journal) -
     assert journal.runs("another") == []
     journal.set_wanted([1], early.map_sha256)
     journal.forget_runs({"glass"})
-    assert len(journal.runs()) == 2
+    assert len(journal.runs("glass")) == 2
     journal.set_published(1, early.map_sha256, "cleaned")
     journal.forget_runs({"glass"})
-    assert journal.runs() == [late]
+    assert journal.runs("glass") == [late]
     journal.forget_runs(set())
-    assert journal.runs() == []
+    assert journal.runs("glass") == []
 
 
 def test_what_was_put_aside_is_not_to_do(journal: Journal) -> None:

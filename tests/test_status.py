@@ -1,15 +1,18 @@
 """How far the service is, told from its journals by a process of its own."""
 
 import json
+import os
 from contextlib import closing
 from pathlib import Path, PurePosixPath
 
 import pytest
 
-from dustwatch.daemon.errors import Remedy
+from dustwatch.daemon.errors import Remedy, ServiceError
 from dustwatch.daemon.frame import Stamp
 from dustwatch.daemon.groups import Member
 from dustwatch.daemon.journal import Journal, Trouble
+from dustwatch.daemon.status import read_status
+from tests.permissions import ordinary_user
 from tests.rolls import run, start
 
 STAMP = Stamp(1, 2, 3)
@@ -82,6 +85,18 @@ def test_where_nothing_was_watched_the_remedy_is_told(tmp_path: Path) -> None:
     assert result.code == 2
     assert str(tmp_path) in result.err
     assert "--state" in result.err
+
+
+def test_whoever_may_not_read_the_state_is_told_so(tmp_path: Path) -> None:
+    folder = tmp_path / "a"
+    folder.mkdir(mode=0o700)
+    (folder / "journal.sqlite").touch()
+    tmp_path.chmod(0o755)
+    with ordinary_user():
+        if os.access(folder, os.X_OK, effective_ids=True):
+            pytest.skip("nobody may be kept from reading here")
+        with pytest.raises(ServiceError, match="cannot be read: Permission denied; run this as the user"):
+            read_status(tmp_path)
 
 
 def test_a_journal_that_is_none_is_named(tmp_path: Path) -> None:

@@ -558,6 +558,18 @@ def test_little_is_kept_of_a_glass_that_is_closed(place: Place, wiped: Film) -> 
     assert not list(kept.glob("maps/*"))
 
 
+def test_nothing_but_fingerprints_is_kept_when_no_more_frames_will_come(place: Place, wiped: Film) -> None:
+    with place.watched() as watch:
+        drop(wiped.files[:3], place.scans)
+        watch.wind_up()
+        place.let(watch, 30)
+        assert watch.wound_up
+    kept = place.state / "scans"
+    assert not list(kept.glob("frames/*/residual"))
+    assert len(list(kept.glob("frames/*/fingerprint.npz"))) == 3
+    assert not list(kept.glob("maps/*"))
+
+
 def test_a_frame_by_which_another_is_known_is_kept_in_mind_however_old(place: Place, long: Film) -> None:
     """The second and the last frame share bright dirt, as if they were of the opposite kind."""
     specks = np.random.default_rng(5).integers(10, (190, 290), (60, 2))
@@ -933,6 +945,19 @@ def test_the_name_of_a_file_that_fails_may_be_anything(place: Place, name: str) 
     with place.watched() as watch:
         place.let(watch)
     assert sha256(place.output / name) == sha256(place.scans / name)
+
+
+def test_a_frame_that_cannot_be_written_is_not_asked_for_when_its_original_is_gone(place: Place) -> None:
+    """As when somebody does as the message says, and renames it."""
+    (place.output / "receipts" / "bad.tif.json").mkdir(parents=True)
+    write_tiff(place.scans / "bad.tif", noise(1))
+    with place.watched() as watch:
+        place.let(watch)
+        (place.scans / "bad.tif").rename(place.scans / "good.tif")
+        place.let(watch, 60)
+        assert watch.summary() == f"{place.scans}: 2 frames, 0 to do"
+    assert sha256(place.output / "good.tif") == sha256(place.scans / "good.tif")
+    assert journal(place.state, "SELECT state FROM frames ORDER BY number") == [("gone",), ("served",)]
 
 
 def test_two_files_of_the_same_content_on_glasses_of_their_own_do_not_get_in_each_others_way(place: Place) -> None:
