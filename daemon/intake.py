@@ -149,7 +149,7 @@ def require_same(arrival: Arrival, stamp: Stamp) -> None:
         raise frame_error(arrival, error) from error
     if not same:
         raise FrameError(
-            f"{arrival.shown}: was changed while it was worked on; wait until nothing writes to it",
+            f"{arrival.shown}: was changed while it was worked on; try again when nothing writes to it",
             Remedy.RETRY,
         )
 
