@@ -138,18 +138,18 @@ def _streamed(info: ImageInfo) -> Generator[Scan, None, None]:
     """Yield all rows of a PNG or JPEG in order, as stored: not turned, no colour management."""
     start = 0
     try:
-        # Without `revalidate` libvips may answer with what the file held before.
-        image = pyvips.Image.new_from_file(
-            str(info.path), access="sequential", fail_on=_FAIL_ON[info.format], revalidate=True
-        )
-        if (image.height, image.width) != (info.height, info.width) or image.bands < info.samples:
-            raise DamagedImage("it was replaced while it was being read; try again")
-        if image.bands > info.samples:  # a PNG's transparent colour, made an alpha channel
-            image = image.extract_band(0, n=info.samples)
-        region = pyvips.Region.new(image)
-        for rows in even_heights(info.height, info.rows_in(PIECE_BYTES)):
-            data = region.fetch(0, start, info.width, rows)
-            yield cast("Scan", np.frombuffer(data, info.dtype).reshape(rows, info.width, info.samples))
-            start += rows
+        # Given a name, libvips would take `[...]` at its end for options, and wants it to be UTF-8.
+        with info.path.open("rb") as file:
+            source = pyvips.Source.new_from_descriptor(file.fileno())
+            image = pyvips.Image.new_from_source(source, "", access="sequential", fail_on=_FAIL_ON[info.format])
+            if (image.height, image.width) != (info.height, info.width) or image.bands < info.samples:
+                raise DamagedImage("it was replaced while it was being read; try again")
+            if image.bands > info.samples:  # a PNG's transparent colour, made an alpha channel
+                image = image.extract_band(0, n=info.samples)
+            region = pyvips.Region.new(image)
+            for rows in even_heights(info.height, info.rows_in(PIECE_BYTES)):
+                data = region.fetch(0, start, info.width, rows)
+                yield cast("Scan", np.frombuffer(data, info.dtype).reshape(rows, info.width, info.samples))
+                start += rows
     except pyvips.Error as error:
         raise DamagedImage(f"it cannot be decoded from about row {start} on; scan it again") from error

@@ -46,6 +46,18 @@ def test_the_content_says_what_a_file_is(tmp_path: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["tiff", "png", "jpeg"])
+@pytest.mark.parametrize("name", [b"fr\xe4me", b"frame[2]", b"frame.jpg[shrink=2]", b"frame[", b"%d"])
+def test_a_file_may_have_any_name(tmp_path: Path, kind: str, name: bytes) -> None:
+    image = picture(20, 30)
+    path = tmp_path / os.fsdecode(name)
+    path.write_bytes(save(tmp_path / "in", image, kind).read_bytes())
+    with open_rows(probe(path)) as rows, open_rows(probe(tmp_path / "in")) as others:
+        np.testing.assert_array_equal(rows.read(0, 20), others.read(0, 20))
+    rewrite(probe(path), tmp_path / "out", [Band(0, image, np.ones(20, bool))])
+    assert probe(tmp_path / "out").height == 20
+
+
+@pytest.mark.parametrize("kind", ["tiff", "png", "jpeg"])
 @settings(max_examples=15, deadline=None)
 @given(data=st.data())
 def test_windows_that_overlap_and_skip(
