@@ -31,13 +31,17 @@ if TYPE_CHECKING:
 SIGNATURE = b"\xff\xd8\xff"
 
 SOI, EOI, SOS, DQT, DHT, DRI, COM = 0xD8, 0xD9, 0xDA, 0xDB, 0xC4, 0xDD, 0xFE
-FRAMES = (0xC0, 0xC1, 0xC2)  # baseline, extended, progressive; all of them Huffman coded
+PROGRESSIVE = 0xC2
+FRAMES = (0xC0, 0xC1, PROGRESSIVE)  # baseline, extended, progressive; all of them Huffman coded
 APPLICATION = range(0xE0, 0xF0)
 APP2, APP14 = 0xE2, 0xEE
 RESTART = 0xD0
 
 MOST_MCUS = 0xFFFF
 """What a restart interval can count."""
+
+HELD_LIMIT = 256 << 20
+"""The most that the coefficients of a picture in several passes may take, for they are held all at once."""
 
 _OTHER_FRAMES = {
     0xC3: "lossless",
@@ -77,6 +81,12 @@ class Layout:
         return -(-self.info.width // self.mcu[1])
 
     @property
+    def coefficient_bytes(self) -> int:
+        """What all coefficients take, two bytes each, also those that pad the last units."""
+        blocks = self.luma[0] * self.luma[1] + self.info.samples - 1  # of a unit
+        return 128 * blocks * self.mcus_across * -(-self.info.height // self.mcu[0])
+
+    @property
     def band_mcu_rows(self) -> int:
         """Rows of minimum coded units in a band."""
         wanted = self.info.rows_in(PIECE_BYTES) // self.mcu[0]
@@ -91,6 +101,7 @@ def probe(path: Path) -> ImageInfo:
 def read_layout(path: Path) -> Layout:
     """Read the segments in front of the picture. Raises UnsupportedImage or DamagedImage."""
     kept, frame, stored_rgb = bytearray(), b"", False
+    progressive, first_scan = False, b""
     quantisation: dict[int, tuple[int, ...]] = {}
     with path.open("rb") as file:
         _require_end(file)
@@ -103,7 +114,9 @@ def read_layout(path: Path) -> Layout:
             elif marker == DQT:
                 quantisation.update(_tables(data))
             elif marker in FRAMES:
-                frame = data
+                frame, progressive = data, marker == PROGRESSIVE
+            elif marker == SOS:
+                first_scan = data
             elif marker in _OTHER_FRAMES:
                 raise UnsupportedImage(f"it is {_OTHER_FRAMES[marker]}; {_RESAVE}")
     if len(frame) < 6 or len(frame) < 6 + 3 * frame[5]:
@@ -128,7 +141,14 @@ def read_layout(path: Path) -> Layout:
         raise DamagedImage("a quantisation table is missing; copy or scan it again")
     tables = tuple(quantisation[component[2]] for component in components)
     info = ImageInfo(path, "jpeg", height, width, samples, samples, np.dtype(np.uint8))
-    return Layout(info, bytes(kept), tables, factors[0])
+    layout = Layout(info, bytes(kept), tables, factors[0])
+    # Before the last of several scans no row is known, so libjpeg holds all coefficients.
+    if (progressive or first_scan[:1] < bytes([samples])) and layout.coefficient_bytes > HELD_LIMIT:
+        raise UnsupportedImage(
+            f"it is stored in several passes (progressive), which take more than {HELD_LIMIT >> 20} MiB; "
+            "save it as a baseline JPEG"
+        )
+    return layout
 
 
 def rewrite(info: ImageInfo, destination: Path, bands: Iterable[Band], threads: int) -> None:

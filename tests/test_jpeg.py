@@ -183,6 +183,39 @@ def test_other_kinds_are_refused_by_name(tmp_path: Path) -> None:
             probe(path)
 
 
+@pytest.mark.parametrize(
+    ("subsampling", "blocks"), [("4:4:4", 9 * 7 * 3), ("4:2:2", 9 * 4 * 4), ("4:2:0", 5 * 4 * 6), ("grey", 9 * 7)]
+)
+def test_a_picture_in_passes_too_large_to_be_held_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, subsampling: str, blocks: int
+) -> None:
+    path = tmp_path / "in.jpg"
+    samples = 1 if subsampling == "grey" else 3
+    options = {"subsampling": subsampling} if samples == 3 else {}
+    write(path, picture(70, 50, samples), progressive=True, **options)
+    monkeypatch.setattr(jpeg, "HELD_LIMIT", blocks * 128)
+    assert probe(path).height == 70
+    monkeypatch.setattr(jpeg, "HELD_LIMIT", blocks * 128 - 1)
+    with pytest.raises(UnsupportedImage, match=r"progressive.* more than 0 MiB; save it as a baseline JPEG"):
+        probe(path)
+
+    write(path, picture(70, 50, samples), **options)
+    assert probe(path).height == 70
+
+
+def test_a_colour_in_a_scan_of_its_own_makes_several_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "in.jpg"
+    write(path, picture(70, 50))
+    monkeypatch.setattr(jpeg, "HELD_LIMIT", 0)
+    data = bytearray(path.read_bytes())
+    colours = data.index(b"\xff\xda") + 4
+    assert data[colours] == 3
+    data[colours] = 1
+    path.write_bytes(data)
+    with pytest.raises(UnsupportedImage, match="passes"):
+        probe(path)
+
+
 def test_an_rgb_jpeg_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "in.jpg"
     buffer = io.BytesIO()
