@@ -1,10 +1,10 @@
 """JPEG: what the headers say, and the same picture encoded anew as it was encoded before.
 
 The new file has the old one's quantisation tables, chroma subsampling, and every APPn and COM segment in
-front of the picture as it stands; it is baseline, also where the old one was progressive. The picture is
-encoded in bands of whole MCU rows that do not depend on each other. A restart interval starts with fresh
-predictors, just as a file does: the entropy-coded data of the bands, joined by restart markers, is that of
-the whole picture.
+front of the picture as it stands, as well as what cameras and others put behind its end; it is baseline, also
+where the old one was progressive. The picture is encoded in bands of whole MCU rows that do not depend on each
+other. A restart interval starts with fresh predictors, just as a file does: the entropy-coded data of the
+bands, joined by restart markers, is that of the whole picture.
 
 Reference: ITU-T T.81 (1992), sections B.2 and F.1; T.871 (JFIF) for the colours.
 """
@@ -12,7 +12,7 @@ Reference: ITU-T T.81 (1992), sections B.2 and F.1; T.871 (JFIF) for the colours
 from __future__ import annotations
 
 import io
-import os
+import shutil
 import struct
 from contextlib import closing
 from dataclasses import dataclass
@@ -63,12 +63,13 @@ _CUT_SHORT = "it is cut short; copy or scan it again"
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How a JPEG is encoded; `kept` are the segments that are copied."""
+    """How a JPEG is encoded; `kept` are the segments that are copied, as is all from byte `tail` on, behind its end."""
 
     info: ImageInfo
     kept: bytes
     tables: tuple[tuple[int, ...], ...]  # of each component, in rows
     luma: tuple[int, int]  # sampling factors across and down
+    tail: int
 
     @property
     def mcu(self) -> tuple[int, int]:
@@ -99,12 +100,11 @@ def probe(path: Path) -> ImageInfo:
 
 
 def read_layout(path: Path) -> Layout:
-    """Read the segments in front of the picture. Raises UnsupportedImage or DamagedImage."""
+    """Read the segments in front of the picture, and find its end. Raises UnsupportedImage or DamagedImage."""
     kept, frame, stored_rgb = bytearray(), b"", False
     progressive, first_scan = False, b""
     quantisation: dict[int, tuple[int, ...]] = {}
     with path.open("rb") as file:
-        _require_end(file)
         for marker, data in _segments(file):
             if marker in APPLICATION or marker == COM:
                 if marker == APP2 and data.startswith(b"MPF\0"):
@@ -119,6 +119,7 @@ def read_layout(path: Path) -> Layout:
                 first_scan = data
             elif marker in _OTHER_FRAMES:
                 raise UnsupportedImage(f"it is {_OTHER_FRAMES[marker]}; {_RESAVE}")
+        tail = _end(file)
     if len(frame) < 6 or len(frame) < 6 + 3 * frame[5]:
         raise DamagedImage("its header is missing or spoilt; copy or scan it again")
     bits, height, width, samples = struct.unpack_from(">BHHB", frame)
@@ -141,7 +142,7 @@ def read_layout(path: Path) -> Layout:
         raise DamagedImage("a quantisation table is missing; copy or scan it again")
     tables = tuple(quantisation[component[2]] for component in components)
     info = ImageInfo(path, "jpeg", height, width, samples, samples, np.dtype(np.uint8))
-    layout = Layout(info, bytes(kept), tables, factors[0])
+    layout = Layout(info, bytes(kept), tables, factors[0], tail)
     # Before the last of several scans no row is known, so libjpeg holds all coefficients.
     if (progressive or first_scan[:1] < bytes([samples])) and layout.coefficient_bytes > HELD_LIMIT:
         raise UnsupportedImage(
@@ -159,7 +160,7 @@ def rewrite(info: ImageInfo, destination: Path, bands: Iterable[Band], threads: 
     rows = layout.band_mcu_rows * layout.mcu[0]
     parts = regroup(info, bands, even_heights(info.height, rows))
     encoded = in_order(threads, rows * info.row_bytes, lambda band: _encode(layout, band), parts)
-    with destination.open("wb") as target, closing(encoded):
+    with info.path.open("rb") as source, destination.open("wb") as target, closing(encoded):
         for number, (header, data) in enumerate(encoded):
             if number == 0:
                 target.write(bytes([0xFF, SOI]) + layout.kept + header)
@@ -167,14 +168,19 @@ def rewrite(info: ImageInfo, destination: Path, bands: Iterable[Band], threads: 
                 target.write(bytes([0xFF, RESTART + (number - 1) % 8]))
             target.write(data)
         target.write(bytes([0xFF, EOI]))
+        source.seek(layout.tail)
+        shutil.copyfileobj(source, target)
 
 
-def _require_end(file: IO[bytes]) -> None:
-    size = os.fstat(file.fileno()).st_size
-    file.seek(max(0, size - 4096))
-    if not file.read().rstrip(b"\0").endswith(bytes([0xFF, EOI])):
-        raise DamagedImage(_CUT_SHORT)
-    file.seek(0)
+def _end(file: IO[bytes]) -> int:
+    """The byte after the first end marker from here on: the data of a picture hold none."""
+    last = b""
+    while data := file.read(PIECE_BYTES):
+        found = (last + data).find(bytes([0xFF, EOI]))
+        if found >= 0:
+            return file.tell() - len(last + data) + found + 2
+        last = data[-1:]
+    raise DamagedImage(_CUT_SHORT)
 
 
 def _segments(file: IO[bytes]) -> Iterator[tuple[int, bytes]]:

@@ -133,6 +133,28 @@ def test_application_and_comment_segments_are_kept_in_order(tmp_path: Path) -> N
     assert len(kept(out)) >= 5
 
 
+@pytest.mark.parametrize("progressive", [False, True])
+@pytest.mark.parametrize("trailer", ["a newline", "zeros", "a preview"])
+def test_what_stands_behind_the_end_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trailer: str, progressive: bool
+) -> None:
+    path, out, preview = tmp_path / "in.jpg", tmp_path / "out.jpg", tmp_path / "preview.jpg"
+    write(preview, picture(16, 16))
+    tail = {"a newline": b"\n", "zeros": bytes(100_000), "a preview": b"SEFH" + preview.read_bytes() + b"SEFT"}[trailer]
+    write(path, picture(64, 48), progressive=progressive)
+    before = decoded(path)
+    with path.open("ab") as file:
+        file.write(tail)
+    np.testing.assert_array_equal(read_all(probe(path)), before)
+    rewrite(probe(path), out, bands(before, 64), 1)
+    assert out.read_bytes().endswith(b"\xff\xd9" + tail)
+    np.testing.assert_array_equal(read_all(probe(out)), decoded(out))
+    again = jpeg.read_layout(out)
+    assert out.read_bytes()[again.tail :] == tail
+    monkeypatch.setattr(jpeg, "PIECE_BYTES", 1)  # the end lies in two pieces
+    assert jpeg.read_layout(out).tail == again.tail
+
+
 def test_three_different_tables_are_kept(tmp_path: Path) -> None:
     path, out = tmp_path / "in.jpg", tmp_path / "out.jpg"
     tables = [[1 + (n * k) % 50 for n in range(64)] for k in (3, 5, 7)]
@@ -227,7 +249,7 @@ def test_an_rgb_jpeg_is_refused(tmp_path: Path) -> None:
 
 def test_a_file_cut_anywhere_is_noticed(tmp_path: Path) -> None:
     path = tmp_path / "in.jpg"
-    write(path, picture(64, 64))
+    write(path, picture(64, 64), comment=b"the end of a preview: \xff\xd9")
     data = path.read_bytes()
     for length in [*range(3, 700, 7), len(data) // 2, len(data) - 2, len(data) - 1]:
         path.write_bytes(data[:length])
