@@ -174,29 +174,39 @@ class Structure:
         return found
 
     def _walk(self, first: int) -> None:
-        """Read the directory at byte `first`, those that follow it and their sub-directories."""
-        variant = self.variant
-        pending, seen = [first] if first else [], set()
+        """Read the directory at byte `first`, those that follow it and their sub-directories, each of them once.
+
+        Sub-directories may be listed and follow each other as well; only what follows itself is a loop.
+        """
+        pending, seen = [first], set[int]()
         while pending:
-            offset = pending.pop()
-            if offset in seen:
+            offset, chain = pending.pop(), set[int]()
+            while offset and offset not in seen:
+                seen.add(offset)
+                chain.add(offset)
+                page, offset = self._directory(offset)
+                self.pages.append(page)
+                if SUB_DIRECTORIES in page:
+                    pending += self.integers(page[SUB_DIRECTORIES])
+            if offset in chain:
                 raise DamagedImage("its directories form a loop; scan it again")
-            seen.add(offset)
-            count = self._number(variant.count, offset, "a directory")
-            if count > MOST_ENTRIES:
-                raise DamagedImage(f"a directory claims to have {count} entries; copy or scan it again")
-            start = offset + variant.count_bytes
-            stop = start + count * variant.entry_bytes
-            table = self._take(start, stop - start, "a directory")
-            following = self._number(variant.offset, stop, "a directory")
-            self.extents.append((offset, stop + variant.offset_bytes))
-            page: Directory = {}
-            for at in range(0, len(table), variant.entry_bytes):
-                code, entry = self._entry(table, start, at)
-                page.setdefault(code, entry)
-            self.pages.append(page)
-            children = self.integers(page[SUB_DIRECTORIES]) if SUB_DIRECTORIES in page else []
-            pending += [place for place in (following, *children) if place]
+
+    def _directory(self, offset: int) -> tuple[Directory, int]:
+        """Read the directory at byte `offset`, and where the one is that follows it."""
+        variant = self.variant
+        count = self._number(variant.count, offset, "a directory")
+        if count > MOST_ENTRIES:
+            raise DamagedImage(f"a directory claims to have {count} entries; copy or scan it again")
+        start = offset + variant.count_bytes
+        stop = start + count * variant.entry_bytes
+        table = self._take(start, stop - start, "a directory")
+        following = self._number(variant.offset, stop, "a directory")
+        self.extents.append((offset, stop + variant.offset_bytes))
+        page: Directory = {}
+        for at in range(0, len(table), variant.entry_bytes):
+            code, entry = self._entry(table, start, at)
+            page.setdefault(code, entry)
+        return page, following
 
     def _entry(self, table: bytes, start: int, at: int) -> tuple[int, Entry]:
         """Read the entry at byte `at` of a table that begins at byte `start` of the file."""

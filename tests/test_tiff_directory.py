@@ -16,6 +16,8 @@ from dustwatch.processing.tiff_directory import Structure, open_unbuffered
 from tests.tiffs import (
     EXTRA_TAGS,
     STORAGES,
+    changed,
+    check,
     picture,
     place_of,
     read_all,
@@ -132,6 +134,29 @@ def test_directories_that_form_a_loop_are_refused(tmp_path: Path, bigtiff: bool)
     path.write_bytes(data[:place] + back + data[place + len(back) :])
     with pytest.raises(DamagedImage, match="loop"):
         probe(path)
+
+
+@pytest.mark.parametrize("bigtiff", [False, True])
+def test_sub_directories_may_be_listed_and_follow_each_other_too(tmp_path: Path, bigtiff: bool) -> None:
+    path = tmp_path / "in.tif"
+    image = picture(64, 48, 3, "uint16")
+    halves = [image[::step, ::step] for step in (2, 4)]
+    with tifffile.TiffWriter(path, bigtiff=bigtiff) as file:
+        file.write(image, photometric="rgb", compression="deflate", rowsperstrip=8, subifds=2, metadata=None)
+        for half in halves:
+            file.write(half, photometric="rgb", subfiletype=1, metadata=None)
+        file.write(image, photometric="rgb", metadata=None)
+    with open_unbuffered(path) as raw:
+        assert len(Structure(raw).pages) == 4
+    out = check(path, changed(image, range(20, 30)), image)
+    with tifffile.TiffFile(out) as file:
+        for half, page in zip(halves, file.pages[0].pages, strict=True):
+            np.testing.assert_array_equal(page.asarray(), half)
+        np.testing.assert_array_equal(file.pages[1].asarray(), image)
+        first = file.pages[0].offset
+    set_value(out, 330, first)  # the page itself
+    with open_unbuffered(out) as raw:
+        assert len(Structure(raw).pages) == 3
 
 
 @pytest.mark.parametrize(

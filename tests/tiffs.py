@@ -161,7 +161,7 @@ def place_of(path: Path, code: int, number: int = 0) -> tuple[int, str]:
     """Where a value of a tag of the first page stands, and its type for `struct`."""
     with tifffile.TiffFile(path) as file:
         tag = file.pages[0].tags[code]
-        kind = file.byteorder + {3: "H", 4: "I", 16: "Q"}[tag.dtype]
+        kind = file.byteorder + {3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}[tag.dtype]
         return tag.valueoffset + number * struct.calcsize(kind), kind
 
 
