@@ -49,7 +49,7 @@ class DamagedCodes(ValueError):  # noqa: N818 - says what the data are
     """Data that no LZW encoder writes."""
 
 
-def decode(data: bytes, room: int) -> bytes:
+def decode(data: bytes, room: int) -> bytes | memoryview:
     """Decode up to `room` bytes; fewer where the data end before or say so.
 
     Also those of before TIFF 5.0, with the lowest bit first. Raises DamagedCodes.
@@ -65,16 +65,16 @@ def decode(data: bytes, room: int) -> bytes:
     size = _decode(np.frombuffer(data.ljust(4, b"\0"), np.uint8), 8 * len(data), out)
     if size < 0:
         raise DamagedCodes("a code comes before its string")
-    return out[:size].tobytes()
+    return out[:size].data
 
 
-def encode(data: bytes | memoryview) -> bytes:
+def encode(data: bytes | memoryview) -> memoryview:
     """Encode bytes, as libtiff does."""
     plain = np.frombuffer(data, np.uint8)
     plain.flags.writeable = False  # one type for all, compiled once
     # No code stands for less than a byte, and none takes more than 12 bits.
     out = np.empty(len(plain) * 3 // 2 + len(plain) // 2000 + 4 * _WORD, np.uint8)
-    return out[: _encode(plain, out)].tobytes()
+    return out[: _encode(plain, out)].data
 
 
 @kernel

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 PADDING = 4
 """A gap of at most so many bytes between segments is padding: nothing found by its offset is so small."""
 
-Encoded: TypeAlias = "tuple[int, Iterable[bytes | bytearray]] | None"
+Encoded: TypeAlias = "tuple[int, Iterable[bytes | bytearray | memoryview]] | None"
 """Size and chunks; None where the segment is as it was."""
 
 

@@ -28,7 +28,7 @@ ZSTD_LEVEL = 9
 
 CHUNK_BYTES = 1 << 20
 
-_DECODERS: dict[int, Callable[[bytes, int], bytes | bytearray]] = {
+_DECODERS: dict[int, Callable[[bytes, int], bytes | bytearray | memoryview]] = {
     LZW: lzw.decode,
     DEFLATE: lambda data, room: imagecodecs.deflate_decode(data, out=room),
     OLD_DEFLATE: lambda data, room: imagecodecs.deflate_decode(data, out=room),
@@ -69,10 +69,10 @@ def thin_heights(layout: Layout, height: int) -> Iterator[int]:
     return even_heights(height, layout.info.rows_in(PIECE_BYTES))
 
 
-def encode(layout: Layout, rows: Scan) -> bytes | bytearray:
+def encode(layout: Layout, rows: Scan) -> bytes | bytearray | memoryview:
     """Encode samples as the file does."""
     data = stored_bytes(layout, rows)
-    packed: bytes | bytearray
+    packed: bytes | bytearray | memoryview
     if layout.compression == LZW:
         packed = lzw.encode(data)
     elif layout.compression == ZSTD:
@@ -103,7 +103,7 @@ def chunks(source: IO[bytes], offset: int, size: int) -> Iterator[bytes]:
         offset += len(data)
 
 
-def _native(layout: Layout, data: bytes | bytearray, rows: int) -> Scan:
+def _native(layout: Layout, data: bytes | bytearray | memoryview, rows: int) -> Scan:
     """Turn decoded bytes into samples, differences undone."""
     _, columns, samples = layout.shape
     stored = np.frombuffer(data, layout.stored, rows * columns * samples)

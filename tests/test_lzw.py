@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import TYPE_CHECKING
 
 import imagecodecs
@@ -41,6 +42,10 @@ def bits(*codes: tuple[int, int]) -> bytes:
     """Codes of given widths, packed."""
     text = "".join(f"{code:0{width}b}" for code, width in codes)
     return int(text.ljust(-(-len(text) // 8) * 8, "0"), 2).to_bytes(-(-len(text) // 8))
+
+
+def encoded(data: bytes) -> bytes:
+    return bytes(encode(data))
 
 
 def decoded(data: bytes, room: int) -> bytes | None:
@@ -88,7 +93,7 @@ plain = st.one_of(
 @example(data=b"\0")
 @example(data=bytes(2))
 def test_what_is_encoded_is_decoded_by_both(data: bytes) -> None:
-    packed = encode(data)
+    packed = encoded(data)
     assert bytes(imagecodecs.lzw_decode(packed, out=len(data) + 5)) == data
     assert decode(packed, len(data)) == data
     assert decode(packed, len(data) + 5) == data
@@ -105,7 +110,7 @@ def test_what_another_encodes_is_decoded(data: bytes) -> None:
 def test_data_may_end_where_codes_widen_and_tables_are_full(codes: int, more: bytes) -> None:
     pairs = np.stack(np.divmod(np.random.default_rng(1).permutation(1 << 16), 256), 1)  # no pair comes twice
     for data in (pairs.astype(np.uint8).tobytes()[:codes] + more, bytes(range(256)) * (codes // 100) + more):
-        packed = encode(data)
+        packed = encoded(data)
         assert bytes(imagecodecs.lzw_decode(packed, out=len(data))) == data
         assert decode(packed, len(data) + 1) == data
         assert decode(bytes(imagecodecs.lzw_encode(data)), len(data) + 1) == data
@@ -114,16 +119,31 @@ def test_data_may_end_where_codes_widen_and_tables_are_full(codes: int, more: by
 @pytest.mark.parametrize("kind", KINDS)
 def test_encoded_data_are_as_small_as_others(kind: str) -> None:
     data = kind_of(kind, 500_000, 7)
-    packed = encode(data)
+    packed = encoded(data)
     assert decode(packed, len(data)) == data
     assert len(packed) <= 1.001 * len(imagecodecs.lzw_encode(data))
+
+
+def test_what_is_made_is_held_once() -> None:
+    """Noise becomes larger by a third; strips may be hundreds of megabytes."""
+    data = kind_of("noise", 1 << 22)
+    packed = encoded(data)
+    tracemalloc.start()
+    try:
+        assert len(encode(data)) > 1.3 * len(data)
+        assert tracemalloc.get_traced_memory()[1] < 1.6 * len(data)
+        tracemalloc.reset_peak()
+        assert len(decode(packed, len(data))) == len(data)
+        assert tracemalloc.get_traced_memory()[1] < 1.1 * len(data)
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_strip_is_read_by_libtiff_and_tifffile(tmp_path: Path, kind: str) -> None:
     path, rows, columns = tmp_path / "one.tif", 300, 500
     data = kind_of(kind, rows * columns, 5)
-    packed = encode(data)
+    packed = encoded(data)
     tifffile.imwrite(
         path,
         iter([packed]),
@@ -143,13 +163,13 @@ def test_a_strip_is_read_by_libtiff_and_tifffile(tmp_path: Path, kind: str) -> N
 @settings(deadline=None)
 @given(data=plain, room=st.integers(0, 50_000))
 def test_no_more_is_decoded_than_there_is_room_for(data: bytes, room: int) -> None:
-    assert decode(encode(data), room) == data[:room]
+    assert decode(encoded(data), room) == data[:room]
 
 
 @settings(deadline=None)
 @given(data=plain, part=st.floats(0, 1))
 def test_of_data_cut_short_the_beginning_is_decoded(data: bytes, part: float) -> None:
-    packed = encode(data)
+    packed = encoded(data)
     packed = packed[: int(part * len(packed))]
     result = decoded(packed, len(data))
     assert result == by_the_book(packed, len(data))

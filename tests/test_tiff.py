@@ -405,7 +405,7 @@ from pathlib import Path
 from dustwatch.processing import lzw
 from dustwatch.processing.raster import Band, open_rows, probe, rewrite
 
-lzw.decode(lzw.encode(b""), 0)  # numba itself takes tens of MiB, once
+lzw.decode(bytes(lzw.encode(b"")), 0)  # numba itself takes tens of MiB, once
 
 def bands():
     with open_rows(info, 2) as rows:
