@@ -105,7 +105,7 @@ def dirt_seen(codes: PlaneFile, residual: ResidualParams, evidence: EvidencePara
     dirty = 0
     # Tiles begin where a pixel of the picture and a block do.
     unit = factor * BLOCK_PX
-    for tile in tiles(codes.height, codes.width, size=_TILE_PX // unit * unit, halo=reach_px(residual)):
+    for tile in tiles(codes.height, codes.width, size=max(_TILE_PX // unit, 1) * unit, halo=reach_px(residual)):
         density = _dirt_in(codes, tile, residual, evidence)
         labels, count = ndimage.label(density > 0, TOUCHING)
         # Each particle is counted in the tile in which its first pixel lies.

@@ -14,6 +14,7 @@ from dustwatch.processing.density import Tone
 from dustwatch.processing.evidence import EvidenceParams
 from dustwatch.processing.fingerprint import MatchParams
 from dustwatch.processing.observe import Observation, observe
+from dustwatch.processing.planes import PlaneFile
 from dustwatch.processing.raster import probe
 from dustwatch.processing.residual import ResidualParams
 from dustwatch.processing.scenes import landscape
@@ -101,3 +102,17 @@ def test_a_particle_on_a_seam_is_one_and_a_large_picture_is_made_smaller(tmp_pat
     assert found.picture.shape == (550, 1050)
     assert (found.picture[253:259, 251:257] < 140).all()
     assert found.picture[:240].min() == 255
+
+
+@pytest.mark.parametrize("shape", [(40, 256_001), (256_001, 40)])
+def test_the_dirt_in_a_very_long_scan_is_found(tmp_path: Path, shape: tuple[int, int]) -> None:
+    """A pixel of the picture is 129 of the scan: one begins where a block does only every 516 px, beyond a tile."""
+    values = np.random.default_rng(0).integers(-3, 4, shape).astype(np.int8)
+    values[10:25, 10:25] = 90
+    codes = PlaneFile(tmp_path / "codes", *shape, values.dtype)
+    codes.create()
+    codes.write(0, 0, values)
+    found = dirt_seen(codes, ResidualParams(), EvidenceParams())
+    assert found.particles == 1
+    assert found.picture.size == 1985
+    assert np.flatnonzero(found.picture < 140).tolist() == [0]
