@@ -216,7 +216,7 @@ def _rewrite_encoded(layout: Layout, destination: Path, bands: Iterable[Band], t
             encoded = _streamed_segments(layout, source, bands, destination.parent)
         else:
             encoded = _held_segments(layout, source, bands, threads)
-        offsets, sizes = [0] * layout.offsets.count, [0] * layout.sizes.count
+        offsets, sizes = [0] * len(layout.segments), [0] * len(layout.segments)
         with closing(encoded):
             for segment, new in zip(layout.segments, encoded, strict=True):
                 size, data = new or (segment.size, chunks(source, segment.offset, segment.size))
@@ -302,9 +302,10 @@ class _StreamedStrip:
 
 
 def _set_values(layout: Layout, space: _Space, target: IO[bytes], entry: Entry, values: list[int]) -> None:
-    """Put `values` where the field's values are; a type too small for them gives way to that of offsets.
+    """Put `values` where the field's first values are; a type too small for them gives way to that of offsets.
 
-    So wide they no longer fit where they were: one stands in the directory itself, several go to the end.
+    So wide they no longer fit where they were: one stands in the directory itself, several go to the end, both without
+    what the field held besides.
     """
     kind, at, variant = entry.kind, entry.values_at, layout.variant
     if max(values) >= 256 ** TYPE_BYTES[kind]:
@@ -312,7 +313,7 @@ def _set_values(layout: Layout, space: _Space, target: IO[bytes], entry: Entry, 
         if len(values) > 1:
             at = space.tail(len(values) * variant.offset_bytes)
             _write_at(target, [struct.pack(layout.order + variant.offset, at)], entry.offset_at)
-        _write_at(target, [struct.pack(layout.order + "H", kind)], entry.position + 2)
+        _write_at(target, [struct.pack(layout.order + "H" + variant.offset, kind, len(values))], entry.position + 2)
     _write_at(target, [struct.pack(f"{layout.order}{len(values)}{INTEGERS[kind]}", *values)], at)
 
 

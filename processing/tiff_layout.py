@@ -46,6 +46,7 @@ NONE, LZW, DEFLATE, OLD_DEFLATE, ZSTD = 1, 5, 8, 32946, 50000
 HORIZONTAL = 2  # predictor
 CHUNKY, SEPARATE = 1, 2  # planar configuration
 MIN_IS_BLACK, RGB = 1, 2
+UNSIGNED, UNDEFINED = 1, 4  # sample formats; the latter is read as if nothing were said
 
 # Tags.
 SUBFILE_TYPE, WIDTH, HEIGHT, BITS_PER_SAMPLE, COMPRESSION, PHOTOMETRIC = 254, 256, 257, 258, 259, 262
@@ -228,7 +229,7 @@ def _supported(path: Path, structure: Structure) -> ImageInfo:
     if photometric not in (MIN_IS_BLACK, RGB):
         name = _PHOTOMETRICS.get(photometric, f"unknown (number {photometric})")
         raise UnsupportedImage(f"its colour kind is {name}; save it as grey (black is 0) or RGB")
-    if set(structure.values(SAMPLE_FORMAT, 1)) != {1}:
+    if not set(structure.values(SAMPLE_FORMAT, 1)) <= {UNSIGNED, UNDEFINED}:
         raise UnsupportedImage("its samples are signed or floating point; save it as unsigned 8 or 16 bit")
     if bits not in ({8}, {16}):
         depths = "/".join(map(str, sorted(bits)))
@@ -242,6 +243,8 @@ def _supported(path: Path, structure: Structure) -> ImageInfo:
     colours = 1 if photometric == MIN_IS_BLACK else 3
     if height < 1 or width < 1 or samples < colours:
         raise DamagedImage(f"its size makes no sense ({width} x {height} x {samples}); scan it again")
+    if TILE_WIDTH not in structure.pages[0] and not any(structure.values(STRIP_BYTE_COUNTS, 0)):
+        raise UnsupportedImage(f"it does not say how many bytes its strips have; {_RESAVE} with other software")
     dtype: np.dtype[np.uint8] | np.dtype[np.uint16]
     dtype = np.dtype(np.uint8) if bits == {8} else np.dtype(np.uint16)
     return ImageInfo(path, "tiff", height, width, samples, colours, dtype, structure.text(DESCRIPTION))
@@ -262,15 +265,18 @@ def _shape(structure: Structure, info: ImageInfo, *, tiled: bool) -> tuple[int, 
 def _tiers(
     structure: Structure, info: ImageInfo, shape: tuple[int, int, int], offsets: Entry, sizes: Entry
 ) -> tuple[Tier, ...]:
-    """Read where the segments are; of uncompressed ones without what lies beyond their rows."""
+    """Read where the segments are; of uncompressed ones without what lies beyond their rows.
+
+    The lists may be longer than is needed.
+    """
     rows, columns, samples = shape
     down, across, planes = -(-info.height // rows), -(-info.width // columns), info.samples // samples
-    if not offsets.count == sizes.count == down * across * planes:
+    if min(offsets.count, sizes.count) < down * across * planes:
         raise DamagedImage(
             f"it needs {down * across * planes} strips or tiles, but lists {offsets.count} offsets "
             f"and {sizes.count} sizes; scan it again"
         )
-    places = list(zip(structure.integers(offsets), structure.integers(sizes), strict=True))
+    places = list(zip(structure.integers(offsets), structure.integers(sizes), strict=False))
     tiled, raw = TILE_WIDTH in structure.pages[0], structure.first(COMPRESSION, NONE) == NONE
 
     def segment(plane: int, row: int, column: int) -> Segment:

@@ -342,6 +342,36 @@ def test_short_byte_counts_give_way_to_long_ones(tmp_path: Path, byteorder: str,
         assert new.pages[0].tags[279].dtype == (16 if bigtiff else 4)
 
 
+@pytest.mark.parametrize("bigtiff", [False, True])
+@pytest.mark.parametrize("compression", [None, "deflate", "lzw"])
+@pytest.mark.parametrize("storage", [{"rowsperstrip": 8}, {"tile": (16, 48)}])
+def test_what_lists_hold_besides_the_picture_is_kept(
+    tmp_path: Path, storage: dict[str, Any], compression: str | None, bigtiff: bool
+) -> None:
+    """Of a picture whose height was made less in its header alone."""
+    path = tmp_path / "in.tif"
+    image = picture(56, 48, 3, "uint16")
+    write(path, image, compression=compression, bigtiff=bigtiff, **storage)
+    set_value(path, 257, 32)
+    before = image[:32]
+    out = check(path, changed(before, [5, 25]), before)
+    set_value(out, 257, 56)
+    np.testing.assert_array_equal(read(out)[32:], image[32:])
+
+
+@pytest.mark.parametrize("bigtiff", [False, True])
+@pytest.mark.parametrize("height", [60, 120])
+def test_short_byte_counts_that_give_way_are_those_of_the_picture(tmp_path: Path, height: int, bigtiff: bool) -> None:
+    path = tmp_path / "in.tif"
+    before = np.zeros((300, 400, 3), "uint8")
+    write(path, before, compression="deflate", rowsperstrip=60, bigtiff=bigtiff)
+    as_shorts(path, 279)
+    set_value(path, 257, height)
+    out = check(path, changed(before[:height], list(range(height))), before[:height])
+    with tifffile.TiffFile(out) as file:
+        assert file.pages[0].tags[279].count == height // 60
+
+
 def as_shorts(path: Path, code: int) -> None:
     with tifffile.TiffFile(path) as file:
         order, tag = file.byteorder, file.pages[0].tags[code]

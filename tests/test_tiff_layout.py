@@ -14,12 +14,21 @@ from hypothesis import strategies as st
 from dustwatch.processing import tiff_layout
 from dustwatch.processing.raster import DamagedImage, UnsupportedImage, probe
 from dustwatch.processing.tiff_layout import read_layout
-from tests.tiffs import STORAGES, picture, place_of, segments, set_value, write
+from tests.tiffs import STORAGES, picture, place_of, read_all, segments, set_value, write
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 PALETTE = np.zeros((3, 256), "uint16")
+
+
+def rename(path: Path, code: int, new: int) -> None:
+    """Make a tag of the first page another one."""
+    with tifffile.TiffFile(path) as file:
+        place = file.pages[0].tags[code].offset
+    data = bytearray(path.read_bytes())
+    struct.pack_into("<H", data, place, new)
+    path.write_bytes(data)
 
 
 @settings(max_examples=60, deadline=None)
@@ -99,14 +108,33 @@ def test_an_unknown_predictor_is_refused(tmp_path: Path) -> None:
         probe(path)
 
 
+def test_samples_of_undefined_format_are_unsigned(tmp_path: Path) -> None:
+    path = tmp_path / "in.tif"
+    image = picture(20, 12, 1, "uint16")
+    write(path, image.astype("int16"))
+    set_value(path, 339, 4)
+    np.testing.assert_array_equal(read_all(probe(path)), image)
+
+
+@pytest.mark.parametrize("compression", [None, "lzw"])
+@pytest.mark.parametrize("fault", ["missing", "0"])
+def test_strips_of_unknown_size_are_refused_with_what_helps(
+    tmp_path: Path, compression: str | None, fault: str
+) -> None:
+    path = tmp_path / "in.tif"
+    write(path, picture(50, 40, 3, "uint16"), compression=compression, rowsperstrip=50)
+    if fault == "missing":
+        rename(path, 279, 40002)
+    else:
+        set_value(path, 279, 0)
+    with pytest.raises(UnsupportedImage, match=r"how many bytes its strips have; save it .* with other software"):
+        probe(path)
+
+
 def test_reversed_bits_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "in.tif"
     write(path, np.zeros((32, 32, 3), "uint8"), extratags=[(274, 3, 1, 2, True)])
-    with tifffile.TiffFile(path) as file:
-        place = file.pages[0].tags[274].offset
-    data = bytearray(path.read_bytes())
-    struct.pack_into("<H", data, place, 266)  # instead of the orientation
-    path.write_bytes(data)
+    rename(path, 274, 266)  # the orientation
     with pytest.raises(UnsupportedImage, match="fill order 2"):
         probe(path)
 
@@ -171,12 +199,12 @@ def test_an_absurd_size_is_refused_at_once(tmp_path: Path, storage: str, code: i
         ("tiles", 322, 0, "tiles have no pixels"),
         ("tiles", 323, 0, "tiles have no pixels"),
         ("tiles", 322, 16, "needs 12 strips or tiles, but lists 8"),
-        ("tiles", 323, 0x4000, "needs 2 strips or tiles"),
+        ("tiles", 323, 0x4000, "bytes cannot hold tile 1 of 2"),
         ("tiles", 325, 0, "0 bytes cannot hold tile 1 of 8"),
         ("strips", 278, 0, "strips have no rows"),
         ("strips", 284, 2, "needs 21 strips or tiles, but lists 7"),
         ("strips", 284, 3, "how its colours are arranged"),
-        ("planes in strips", 284, 1, "needs 7 strips or tiles, but lists 21"),
+        ("planes in strips", 284, 1, "bytes cannot hold strip 1 of 7"),
         ("planes in tiles", 277, 2, "makes no sense"),
     ],
 )
@@ -193,11 +221,7 @@ def test_what_does_not_fit_together_is_refused(
 def test_tiles_without_their_lists_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "in.tif"
     write(path, picture(50, 40, 3, "uint16"), tile=(16, 16))
-    with tifffile.TiffFile(path) as file:
-        place = file.pages[0].tags[325].offset
-    data = bytearray(path.read_bytes())
-    struct.pack_into("<H", data, place, 40002)
-    path.write_bytes(data)
+    rename(path, 325, 40002)
     with pytest.raises(DamagedImage, match="lacks tag 325"):
         probe(path)
 
