@@ -215,7 +215,7 @@ class Feed:
             self._checked.append(wanted)
 
     def _scan_load(self, load: Load, ring: Callable[[], None]) -> None:
-        """Scan every slot; where one has nothing in it, that is left out."""
+        """Scan every slot; one that has nothing in it is left out, and what comes after a scan that is cancelled."""
         self._check(load)
         number = self._insist(lambda _: self._make_ready(load))
         names = [slot.name for slot in load.holder.slots] if load.holder else [None]
@@ -234,6 +234,9 @@ class Feed:
             try:
                 self._scan(plan, file, partial(Doing, number, index, len(slots)))
             except ScannerError as error:
+                if error.fault is Fault.CANCELLED:  # at the device
+                    _log.warning("%s; the rest of load %d is left out", error, number)
+                    return
                 if error.fault is not Fault.BLANK:
                     raise
                 self.left_out += 1

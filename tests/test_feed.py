@@ -166,6 +166,17 @@ def test_a_slot_without_film_is_left_out(tmp_path: Path, monkeypatch: pytest.Mon
         assert place.names == [names(1)[0], names(1)[2]]
 
 
+def test_who_stops_a_scan_at_the_device_does_not_end_the_feed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with place_with(tmp_path, monkeypatch, "--fault", "none", "--fault", "cancelled@0.5") as place:
+        assert to_its_end(place.feed(counted(place.load, 2))) is None
+        assert place.names == [names(1)[0], *names(2)[3:]]
+        require_whole(place)
+    (said,) = (one.message for one in caplog.records if one.levelname == "WARNING")
+    assert said.endswith("scan again when you like; the rest of load 1 is left out")
+
+
 def test_only_what_is_still_wrong_is_in_the_summary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with place_with(tmp_path, monkeypatch, "--fault", "jammed", "--fault", "white") as place:
         said = []

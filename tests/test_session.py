@@ -733,6 +733,13 @@ def test_a_connection_that_breaks_in_the_middle_is_noticed(tmp_path: Path, virtu
     assert scan(Plan(film(), FILM), tmp_path / "1.tif", virtual.device).samples == 3
 
 
+def test_a_carriage_that_moves_only_when_rows_are_asked_for_has_as_long_as_one_that_moves_before(
+    tmp_path: Path, virtual: VirtualScanner
+) -> None:
+    slow = dataclasses.replace(film(), options={**film().options, "warm-up": 4}, start_s=30.0)
+    assert scan(Plan(slow, FILM), tmp_path / "1.tif", virtual.device, stall_s=1.5).samples == 3
+
+
 @pytest.mark.parametrize("fault", ["blank 0", "white 0"])
 def test_a_blank_frame_is_not_the_end_of_the_session(tmp_path: Path, virtual: VirtualScanner, fault: str) -> None:
     lit = dataclasses.replace(film(), lamp="lamp", warm_up_s=0.1)

@@ -138,6 +138,7 @@ class _Passes:
         rows_before = self._rows
         hung_up = False
         self._report(0)
+        self._tell(Starting())  # many begin to move the carriage only when they are asked for rows
         while (count := self._scanner.read(block, filled)) is not None:
             if not count:  # some do not wait for rows
                 self._tell(None)

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from .plan import Window
     from .section import ScannerSection, Style
 
-_GOOD, _END, _IO_ERROR = 0, 5, 9
+_GOOD, _END = 0, 5
 _SET_VALUE = 1
 
 _FAULTS = {
@@ -40,6 +40,7 @@ _FAULTS = {
     2: Fault.CANCELLED,
     3: Fault.BUSY,
     4: Fault.REFUSED,
+    5: Fault.IO_ERROR,
     6: Fault.JAMMED,
     7: Fault.NO_DOCUMENTS,
     8: Fault.COVER_OPEN,
@@ -155,7 +156,8 @@ def _parameters(name: str, handle: int | None) -> _Parameters:
     found = _Parameters()
     status = _library.sane_get_parameters(handle, ctypes.byref(found))
     if status != _GOOD:
-        raise scanner_error(name, _FAULTS.get(status, Fault.IO_ERROR), "it does not tell what it scans")
+        # Where the other end has gone, the net backend gives whatever lies in memory for a status.
+        raise scanner_error(name, _FAULTS.get(status, Fault.VANISHED), "it does not tell what it scans")
     return found
 
 
@@ -447,7 +449,8 @@ class Scanner:
 
 def _fault(error: Exception) -> Fault:
     """What an error of python-sane means in the middle of things."""
-    return _FAULTS[_STATUS_OF.get(str(error), _IO_ERROR)]
+    status = _STATUS_OF.get(str(error))
+    return Fault.VANISHED if status is None else _FAULTS[status]  # as above
 
 
 def _option(listed: tuple[Any, ...]) -> tuple[int, Option]:

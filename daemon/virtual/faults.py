@@ -16,6 +16,7 @@ class FaultKind(Enum):
     NO_DOCUMENTS = "no-documents"
     BUSY = "busy"
     IO_ERROR = "io-error"
+    CANCELLED = "cancelled"  # somebody stops it at the device
     SHORT = "short"  # fewer rows than announced, and no word about it
     STALL = "stall"  # nothing more comes
     VANISH = "vanish"  # the connection breaks
@@ -30,6 +31,7 @@ STATUS = {
     FaultKind.NO_DOCUMENTS: Status.NO_DOCUMENTS,
     FaultKind.BUSY: Status.DEVICE_BUSY,
     FaultKind.IO_ERROR: Status.IO_ERROR,
+    FaultKind.CANCELLED: Status.CANCELLED,
 }
 """What the client is told. Of the other faults it must notice by itself."""
 
