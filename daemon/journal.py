@@ -118,9 +118,9 @@ class Journal:
     def writing(cls, file: Path) -> Journal:
         """The journal in a file, which is made if need be."""
         db = sqlite3.connect(file, isolation_level=None)
-        db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")  # after a power cut nothing is published twice
-        db.executescript(_SCHEMA)
+        db.executescript(f"BEGIN IMMEDIATE;{_SCHEMA}COMMIT;")  # all tables or none
+        db.execute("PRAGMA journal_mode = WAL")
         return cls(db)
 
     @classmethod

@@ -14,6 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bars
 
 from .errors import ExitCode, ServiceError
+from .frame import shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -104,6 +105,8 @@ def check_report(report: Path) -> None:
     An original or a cleaned frame named by mistake must not be lost.
     """
     try:
+        if report.exists() and not report.is_file():  # a pipe would be waited for
+            raise ServiceError(f"{report}: is no file; give another --json", ExitCode.USAGE)
         with report.open("rb") as file:
             ours = file.read(len(_REPORT_BEGINS)) == _REPORT_BEGINS
     except FileNotFoundError:
@@ -146,7 +149,7 @@ def _summary(outcomes: Sequence[Outcome], job: Job) -> str:
         if counts[status]
     ]
     on = f", {len(glasses)} glass{'es' if len(glasses) != 1 else ''}" if glasses else ""
-    return f"{len(outcomes)} frame{'s' if len(outcomes) != 1 else ''}: {', '.join(said)}{on} -> {job.output}"
+    return f"{len(outcomes)} frame{'s' if len(outcomes) != 1 else ''}: {', '.join(said)}{on} -> {shown(job.output)}"
 
 
 def _as_json(outcomes: Sequence[Outcome]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from . import log
 from .errors import ExitCode, ServiceError
 from .feed import Doing, Feed, Load, by_hand, counted, on_buttons
 from .film import load_profile
+from .frame import shown
 from .scanner.fault import ScannerError
 from .scanner.holder import load_holder
 from .service import serve, state_name
@@ -67,8 +68,8 @@ def scan_roll(
         raise SystemExit(ExitCode.INTERRUPTED)
     status = read_journal(state / state_name(folder) / "journal.sqlite")
     left_out = f", {feed.left_out} left out as blank" if feed.left_out else ""
-    cleaned = f"in {folder.output} {_counted(status.frames) or 'nothing'}"
-    click.echo(f"{feed.scanned} scanned into {folder.input}{left_out}; {cleaned}")
+    cleaned = f"in {shown(folder.output)} {_counted(status.frames) or 'nothing'}"
+    click.echo(f"{feed.scanned} scanned into {shown(folder.input)}{left_out}; {cleaned}")
     if feed.error is not None:  # which has been told as it happened
         raise SystemExit(ExitCode.SOME_FAILED if feed.scanned else ExitCode.USAGE)
     if status.to_do or status.troubles:
@@ -134,7 +135,8 @@ def _make_new_folders(scanner: ScannerSettings, state: Path) -> None:
 
 def _has_had_frames(state: Path) -> bool:
     journal = state / "journal.sqlite"
-    return journal.exists() and bool(read_journal(journal).frames)
+    made = journal.exists() and journal.stat().st_size > 0  # else the first start was broken off
+    return made and bool(read_journal(journal).frames)
 
 
 def _load(folder: FolderSettings, holder: str | None, section: ScannerSection | None) -> Load:

@@ -95,10 +95,11 @@ class ScannerSettings:
         """The folders to watch, by profile: where buttons name several, each has one of its name in the others."""
         profiles = dict.fromkeys(button.profile or self.profile for button in self.on_button.values())
         several = len(profiles) > 1
+        below = {name: (Path(name).stem if is_path(name) else name) if several else "" for name in profiles}
         return {
             name: FolderSettings(
-                self.scans / Path(name).stem if several else self.scans,
-                self.output / Path(name).stem if several else self.output,
+                self.scans / below[name],
+                self.output / below[name],
                 name,
                 still_s=SCANNED_STILL_S,
                 close_after_min=self.close_after_min,

@@ -175,8 +175,7 @@ class Watch:
 
     def turn(self) -> bool:
         """Do the most urgent piece of work; False if there is none at present."""
-        now = self._clock()
-        if now < self._rest_until:
+        if self._rest_s() > 0:
             return False
         try:
             if self._astray:
@@ -218,7 +217,12 @@ class Watch:
 
     def due_in(self) -> float:
         """Seconds until there may be work, unless a hint comes."""
-        return max(max(self._look_at, self._rest_until) - self._clock(), 0.0)
+        return max(self._look_at - self._clock(), self._rest_s())
+
+    def _rest_s(self) -> float:
+        """Seconds until it tries again after a fault; none where the clock was set back meanwhile."""
+        left = self._rest_until - self._clock()
+        return left if 0 < left <= _REST_S else 0.0
 
     def summary(self) -> str:
         """How far it is, in a line."""

@@ -322,6 +322,6 @@ def _values(node: yaml.Node, key: KeyPath, loader: _Loader, written: Written, pr
         return values
     try:
         return loader.construct_object(node)
-    except (yaml.constructor.ConstructorError, ValueError):
+    except (yaml.constructor.ConstructorError, ValueError, LookupError, AttributeError):  # by tags in the text
         problems.append(written.problem(key, f"{node.value!r} is no number, text or truth value"))
         return node.value

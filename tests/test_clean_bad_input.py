@@ -294,6 +294,13 @@ def test_a_report_without_a_folder(scans: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
+def test_a_report_into_a_pipe(scans: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    said = refused(scans, "--output", tmp_path / "out", "--json", tmp_path / "pipe")
+    assert f"{tmp_path / 'pipe'}: is no file; give another --json" in said
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_report_is_never_written_over_an_original(scans: Path, tmp_path: Path) -> None:
     original = min(scans.iterdir())
     before = original.read_bytes()

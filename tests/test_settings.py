@@ -179,6 +179,18 @@ def test_buttons_with_profiles_of_their_own_have_folders_of_their_own(write: Wri
     assert {name: folder.input for name, folder in one.folders.items()} == {"generic-slide": tmp_path / "scans"}
 
 
+def test_a_dot_in_the_name_of_a_profile_belongs_to_it(write: Write, tmp_path: Path, home: Path) -> None:
+    own = home / ".config/dustwatch/profiles"
+    own.mkdir(parents=True)
+    for name in ("portra.400", "portra.800"):
+        (own / f"{name}.yaml").write_text(f"extends: generic-negative\nname: {name}\n")
+    (scanner,) = load_settings(write(scanners("scan: {profile: portra.400}, email: {profile: portra.800}"))).scanners
+    assert {folder.input for folder in scanner.folders.values()} == {
+        tmp_path / "scans" / "portra.400",
+        tmp_path / "scans" / "portra.800",
+    }
+
+
 def test_folders_need_not_exist(write: Write, tmp_path: Path) -> None:
     load_settings(write(folders(("not/yet/mounted", "not/yet/made"))))
     assert [entry.name for entry in tmp_path.iterdir()] == ["config.yaml"]

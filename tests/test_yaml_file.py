@@ -132,6 +132,8 @@ trays:
         ("trays: {folder: x}", '2: trays: should be a list, not {"folder": "x"}'),
         ("\nlamp: [1]", "3: lamp: should be a section with the keys kind, watts, count"),
         ("name: 2020-99-99", "2: name: '2020-99-99' is no number, text or truth value"),
+        ("name: !!bool x", "2: name: 'x' is no number, text or truth value"),
+        ("name: !!timestamp x", "2: name: 'x' is no number, text or truth value"),
         ("name: !secret x", "2: name: 'x' is no number, text or truth value"),
         ("? [a, b]\n: 1", f"2: ?: unknown key; there are: {KEYS}"),
         ("lamps: {}", '2: lamps: is empty; write at least one, such as "uv: {watts: 3}"'),
