@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ..processing.glass_map import GlassMap
     from .film import Profile
 
-_FORMAT = 1
+_FORMAT = 2
 _GLASS, _LANDMARKS = "glass.json", "landmarks.npy"
 _AGAIN = "keep the maps again, with --keep-maps"
 
