@@ -13,6 +13,8 @@ from ..processing.drift import STEADY, wobble
 from ..processing.fingerprint import Fingerprint, MatchParams, common_films, same_scene
 from ..processing.landmarks import landmarks, number_scenes, with_film
 from ..processing.learn import MOST_FRAMES, LearnParams, Witness, learn
+from ..processing.packed import coarse
+from ..processing.rounding import FEW_FRAMES
 from .groups import REMEMBERED, Group, Groups, Member
 from .memory import give_back
 
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from ..processing.glass_map import GlassMap
     from ..processing.landmarks import Landmarks
     from ..processing.observe import Observation
+    from ..processing.planes import PlaneOnDisk
     from .frame import Frame
     from .workplace import Workplace
 
@@ -241,7 +244,7 @@ def learn_map(witnesses: Witnessed, folder: Path, workplace: Workplace) -> Glass
     drifts = known.wobble.drifts if known.wobble else [STEADY] * len(witnesses)
     found = learn(
         [
-            Witness(one.codes, member.placement, scene, member.bare, drift)
+            Witness(residual_among(len(witnesses), one.codes), member.placement, scene, member.bare, drift)
             for (one, member), scene, drift in zip(witnesses, known.scenes, drifts, strict=True)
         ],
         known.patch,
@@ -252,6 +255,11 @@ def learn_map(witnesses: Witnessed, folder: Path, workplace: Workplace) -> Glass
         lambda steps: workplace.progress("Learning the dirt", steps),
     )
     return replace(found, wobble=known.wobble)
+
+
+def residual_among(witnesses: int, codes: PlaneOnDisk) -> PlaneOnDisk:
+    """What is taken of a frame's residual where so many frames tell of its glass."""
+    return codes if witnesses <= FEW_FRAMES else coarse(codes)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from ..processing.presence import present
 from .errors import FrameError
 from .film import opposites
 from .frame import Outcome, Receipt
-from .glass import glass_landmarks, learn_map
+from .glass import glass_landmarks, learn_map, residual_among
 from .intake import frame_error, require_same
 from .kept import keep_glass
 from .memory import give_back
@@ -162,7 +162,7 @@ def _doubt(known: Known, profile: Profile) -> str:
 
 def _dirt(frame: Frame, member: Member, run: Run, found: GlassMap, workplace: Workplace) -> FrameDirt:
     """The dirt in a frame; of one that came after the map was learnt, it has to be found out what lies in it."""
-    codes, wobble = frame.observation.codes, found.wobble
+    codes, wobble = residual_among(len(run.witnesses), frame.observation.codes), found.wobble
     if member in run.witnesses:
         number = run.witnesses.index(member)
         return FrameDirt(found, codes, number, member.placement, wobble.drifts[number] if wobble else STEADY)

@@ -12,34 +12,39 @@ import numpy as np
 
 from ..processing.fingerprint_file import fingerprinted_size, load_fingerprint
 from ..processing.observe import Observation
+from ..processing.packed import PackedCodes, pack
 from ..processing.planes import PlaneFile
 from .disk import PART, part_of, sync
 from .map_folder import make_map, open_map
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Set
+    from collections.abc import Callable, Iterable, Set
     from pathlib import Path
 
     from ..processing.fingerprint import Fingerprint
     from ..processing.glass_map import GlassMap
 
-_CODES, _FINGERPRINT = "residual", "fingerprint.npz"
+_CODES, _PACKED, _FINGERPRINT = "residual", "residual.packed", "fingerprint.npz"
 
 
 class Store:
     """Observations by the number of their frame, and maps by their digest, in a folder that is made if need be."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, threads: int) -> None:
+        """Residuals are packed on so many `threads`."""
         self._frames = folder / "frames"
         self._maps = folder / "maps"
+        self._threads = threads
         for place in (self._frames, self._maps):
             place.mkdir(parents=True, exist_ok=True)
         self.tidy()
 
     def tidy(self) -> None:
-        """Remove maps whose learning was broken off."""
+        """Remove maps whose learning was broken off, and residuals whose packing was."""
         for part in self._maps.glob(f"*{PART}"):
             shutil.rmtree(part)
+        for part in self._frames.glob(f"*/*{PART}"):
+            part.unlink()
 
     def keep(self, number: int, seen: Observation) -> None:
         """Keep a frame's observation, taking its files, from the same disk. Raises OSError where that is full."""
@@ -52,17 +57,33 @@ class Store:
             file.replace(place / name)
         sync(place)
 
+    def pack(self, numbers: Iterable[int]) -> None:
+        """Have the residuals of these frames rounded, where they are kept, to take a third of the room.
+
+        Raises OSError where the disk is full.
+        """
+        for number in numbers:
+            exact, packed = (self._frame(number) / name for name in (_CODES, _PACKED))
+            if exact.exists():
+                part = pack(self._exact(number), part_of(packed), self._threads).path
+                sync(part)
+                part.replace(packed)
+                exact.unlink()
+                sync(packed.parent)
+
     def knows(self, number: int) -> bool:
         """Whether the fingerprint of a frame is kept."""
         return (self._frame(number) / _FINGERPRINT).exists()
 
     def observation(self, number: int) -> Observation | None:
         """What is kept of a frame; None where its residual has been given up."""
-        codes = self._frame(number) / _CODES
-        if not codes.exists() or not self.knows(number):
+        if not self.knows(number):
             return None
+        exact, packed = self._exact(number), self._frame(number) / _PACKED
         fingerprint_file = self._frame(number) / _FINGERPRINT
-        return Observation(PlaneFile(codes, *fingerprinted_size(fingerprint_file), np.dtype(np.int8)), fingerprint_file)
+        if packed.exists():
+            return Observation(PackedCodes(packed, exact.height, exact.width, exact.dtype), fingerprint_file)
+        return Observation(exact, fingerprint_file) if exact.path.exists() else None
 
     def fingerprint(self, number: int) -> Fingerprint:
         """The fingerprint of a frame. Raises OSError where it has been given up."""
@@ -85,9 +106,14 @@ class Store:
         for place in self._frames.iterdir():
             number = int(place.name)
             if number not in residuals:
-                (place / _CODES).unlink(missing_ok=True)
+                for name in (_CODES, _PACKED):
+                    (place / name).unlink(missing_ok=True)
             if number not in kept:
                 shutil.rmtree(place)
+
+    def _exact(self, number: int) -> PlaneFile:
+        size = fingerprinted_size(self._frame(number) / _FINGERPRINT)
+        return PlaneFile(self._frame(number) / _CODES, *size, np.dtype(np.int8))
 
     def _frame(self, number: int) -> Path:
         return self._frames / str(number)

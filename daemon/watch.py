@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from ..processing.image import ImageError
 from ..processing.learn import MOST_FRAMES
+from ..processing.rounding import FEW_FRAMES
 from .empty_glass import observe_empty
 from .errors import ExitCode, FrameError, Remedy, ServiceError
 from .frame import Arrival, Content, Frame, Stamp, shown
@@ -139,7 +140,7 @@ class Watch:
         self.scratch.mkdir()
         self._journal = Journal.writing(self._state / "journal.sqlite")
         opened.callback(self._journal.close)
-        self._store = Store(self._state)
+        self._store = Store(self._state, self._threads)
         opened.callback(self._store.tidy)
         self._workplace = Workplace(self._profile, self._output, self.scratch, self._threads, silent)
         self._placer = opened.enter_context(ThreadPoolExecutor(1))
@@ -482,7 +483,10 @@ class Watch:
         self._journal.leave_groups(number)
 
     def _sweep(self) -> None:
-        """Give up what is no longer needed of frames and glasses: most of what is known of those that are closed."""
+        """Give up what is no longer needed of frames and glasses: most of what is known of those that are closed.
+
+        What is kept of glasses with many frames is packed.
+        """
         live = self._glasses.live
         open_ = [glass for glass in live if not self._is_closed(glass)]
         self._journal.forget_runs({glass.glass_id for glass in live})
@@ -490,6 +494,7 @@ class Watch:
         needed = {member.frame for run in runs for member in (*run.witnesses, *run.cleaned)}
         groups = [group for fold in self._glasses.folds.values() for group in fold.live]
         self._store.sweep(_newest(groups) | needed, _newest(open_) | needed, {run.map_sha256 for run in runs})
+        self._store.pack(_newest(glass for glass in open_ if len(glass.members) > FEW_FRAMES))
 
     # --- cleaning -------------------------------------------------------------------------------------------
 

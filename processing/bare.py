@@ -22,7 +22,7 @@ from .texture import Moduli, reach_px
 if TYPE_CHECKING:
     from .arrays import Mask, Plane
     from .observe import Observation
-    from .planes import PlaneFile
+    from .planes import PlaneOnDisk
     from .strips import Tile
 
 _DARK_D = 1.0
@@ -96,7 +96,7 @@ class BareDirt:
     picture: npt.NDArray[np.uint8]
 
 
-def dirt_seen(codes: PlaneFile, residual: ResidualParams, evidence: EvidenceParams) -> BareDirt:
+def dirt_seen(codes: PlaneOnDisk, residual: ResidualParams, evidence: EvidenceParams) -> BareDirt:
     """Find the dirt in a scan of the bare light table by its coded residual. Memory is a tile and the picture."""
     residual = residual.on(codes.height, codes.width)
     factor = -(-max(codes.height, codes.width) // _LONGEST_PX)
@@ -124,7 +124,7 @@ def dirt_seen(codes: PlaneFile, residual: ResidualParams, evidence: EvidencePara
     return BareDirt(len(found), dirty / (codes.height * codes.width), median_d, picture)
 
 
-def _clipped_share(codes: PlaneFile, cells: Mask) -> float:
+def _clipped_share(codes: PlaneOnDisk, cells: Mask) -> float:
     """Share of the picture that is clipped and lies in these cells."""
     clipped = 0
     for row, asked in enumerate(cells):
@@ -134,7 +134,7 @@ def _clipped_share(codes: PlaneFile, cells: Mask) -> float:
     return clipped / (codes.height * codes.width)
 
 
-def _dirt_in(codes: PlaneFile, tile: Tile, residual: ResidualParams, evidence: EvidenceParams) -> Plane:
+def _dirt_in(codes: PlaneOnDisk, tile: Tile, residual: ResidualParams, evidence: EvidenceParams) -> Plane:
     """Density in D of the dirt in a tile, halo included; 0 where there is none."""
     frame = lay(Witness(codes, UNMOVED, scene=0, bare=True), tile, (0, 0))
     moduli, alone = Moduli.of(frame.codes), np.zeros(1, np.int64)

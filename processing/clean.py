@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from .drift import Drift
     from .image import Rows
     from .placement import Placement
-    from .planes import PlaneFile
+    from .planes import PlaneOnDisk
     from .residual import ResidualParams
     from .spots import Pixels
     from .texture import Texture
@@ -84,7 +84,7 @@ class FrameDirt:
     """
 
     glass: GlassMap
-    codes: PlaneFile
+    codes: PlaneOnDisk
     witness: int
     placement: Placement
     drift: Drift = STEADY

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from .arrays import Mask, Plane
     from .placement import Placement
-    from .planes import PlaneFile
+    from .planes import PlaneOnDisk
 
 _CELL_POINTS = 6
 _PX_PER_POINT = 1440
@@ -136,7 +136,7 @@ class Match:
     score: float
 
 
-def fingerprint(codes: PlaneFile, film: Plane, params: ResidualParams, threads: int = 1) -> Fingerprint:
+def fingerprint(codes: PlaneOnDisk, film: Plane, params: ResidualParams, threads: int = 1) -> Fingerprint:
     """The signature of the frame whose coded residual is `codes` and whose film densities by cell are `film`.
 
     Large frames are looked at with less resolution: their dirt is larger. The result does not depend on `threads`.

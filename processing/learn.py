@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from .drift import Drift
     from .evidence import Voices
     from .placement import Placement
-    from .planes import PlaneFile
+    from .planes import PlaneOnDisk
 
 MOST_FRAMES = 32
 """Frames that one map is learnt from: as many as a life has bits."""
@@ -65,7 +65,7 @@ class Witness:
     film, and is believed alone.
     """
 
-    codes: PlaneFile
+    codes: PlaneOnDisk
     placement: Placement
     scene: int
     bare: bool = False

@@ -12,7 +12,7 @@ from .cells import CELL_PX
 from .fingerprint import Fingerprint, fingerprint
 from .fingerprint_file import load_fingerprint, save_fingerprint
 from .image import ImageInfo, untold
-from .planes import PlaneFile
+from .planes import PlaneFile, PlaneOnDisk
 from .pool import in_order
 from .raster import open_rows
 from .residual import BLOCK_PX, Codes, Knowledge, ResidualParams, background, block_means, encode, mean_density
@@ -30,9 +30,9 @@ _BAND_BYTES = 24 << 20
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What one frame has to say about the glass: on disk, its residual, one byte a pixel, and its fingerprint."""
+    """What one frame has to say about the glass: on disk, its residual and its fingerprint."""
 
-    codes: PlaneFile
+    codes: PlaneOnDisk
     fingerprint_file: Path
 
     @property

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from .planes import PlaneFile
+    from .planes import PlaneOnDisk
 
 Value = TypeVar("Value", bound=np.generic)
 
@@ -117,9 +117,9 @@ def turned_box(
 
 
 def turned_window(
-    plane: PlaneFile, orientation: int, top: int, left: int, shape: tuple[int, int], outside: int
+    plane: PlaneOnDisk, orientation: int, top: int, left: int, shape: tuple[int, int], outside: int
 ) -> npt.NDArray[Any]:
-    """What ``turned(plane, orientation)`` has in a window, as `PlaneFile.window` gives it."""
+    """What ``turned(plane, orientation)`` has in a window, as `PlaneOnDisk.window` gives it."""
     size = upright_size(orientation, plane.height, plane.width)
     window = plane.window(*turned_box(_inverse(orientation), top, left, shape, *size), outside)
     return turned(window, orientation)

@@ -1,8 +1,9 @@
-"""Planes on disk: one number a pixel, read and written by offset in rectangles, never memory-mapped."""
+"""Planes on disk: one number a pixel, read in rectangles, never memory-mapped."""
 
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,36 +21,20 @@ _CHUNK_BYTES = 256 << 10
 
 
 @dataclass(frozen=True, slots=True)
-class PlaneFile:
-    """A file of (`height`, `width`) numbers of `dtype`, row after row without a header, in native byte order."""
+class PlaneOnDisk(ABC):
+    """A file that holds (`height`, `width`) numbers of `dtype`, in whatever form."""
 
     path: Path
     height: int
     width: int
     dtype: np.dtype[Any]
 
-    def create(self) -> None:
-        """Make the file, full of zeros and taking no room until it is written. An old one is emptied."""
-        with self.path.open("wb") as file:
-            file.truncate(self.height * self.width * self.dtype.itemsize)
-
+    @abstractmethod
     def read(self, top: int, bottom: int, left: int, right: int) -> npt.NDArray[Any]:
         """The rectangle of rows `top`..`bottom` - 1, columns `left`..`right` - 1, as a new array.
 
-        All must lie inside the plane (ValueError). Raises OSError where the file ends too early.
+        All must lie inside the plane (ValueError). Raises OSError where the file ends too early or is damaged.
         """
-        rows, columns = bottom - top, right - left
-        self._require_inside(top, left, rows, columns)
-        out = np.empty((rows, columns), self.dtype)
-        beside = (self.width - columns) * self.dtype.itemsize
-        if not 0 < beside <= _GAP_BYTES:
-            self._transfer(os.preadv, os.O_RDONLY, out, top, left)
-            return out
-        step = max(_CHUNK_BYTES // (self.width * self.dtype.itemsize), 1)
-        for row in range(0, rows, step):
-            part = out[row : row + step]
-            part[...] = self.read(top + row, top + row + len(part), 0, self.width)[:, left:right]
-        return out
 
     def window(self, top: int, left: int, shape: tuple[int, int], outside: int) -> npt.NDArray[Any]:
         """The rectangle of `shape` (rows, columns) at `top`, `left`; what of it lies beyond the plane is `outside`."""
@@ -62,17 +47,43 @@ class PlaneFile:
             out[low - top : high - top, first - left : last - left] = self.read(low, high, first, last)
         return out
 
+    def require_inside(self, top: int, left: int, rows: int, columns: int) -> None:
+        """Raise ValueError where a rectangle does not lie inside the plane."""
+        if min(top, left) < 0 or top + rows > self.height or left + columns > self.width:
+            raise ValueError(f"{rows} x {columns} at {top}, {left} is outside {self.height} x {self.width}")
+
+
+@dataclass(frozen=True, slots=True)
+class PlaneFile(PlaneOnDisk):
+    """Numbers row after row without a header, in native byte order, read and written by offset."""
+
+    def create(self) -> None:
+        """Make the file, full of zeros and taking no room until it is written. An old one is emptied."""
+        with self.path.open("wb") as file:
+            file.truncate(self.height * self.width * self.dtype.itemsize)
+
+    def read(self, top: int, bottom: int, left: int, right: int) -> npt.NDArray[Any]:
+        """Rows are read whole where that costs less than leaving out what lies beside the rectangle."""
+        rows, columns = bottom - top, right - left
+        self.require_inside(top, left, rows, columns)
+        out = np.empty((rows, columns), self.dtype)
+        beside = (self.width - columns) * self.dtype.itemsize
+        if not 0 < beside <= _GAP_BYTES:
+            self._transfer(os.preadv, os.O_RDONLY, out, top, left)
+            return out
+        step = max(_CHUNK_BYTES // (self.width * self.dtype.itemsize), 1)
+        for row in range(0, rows, step):
+            part = out[row : row + step]
+            part[...] = self.read(top + row, top + row + len(part), 0, self.width)[:, left:right]
+        return out
+
     def write(self, top: int, left: int, values: npt.NDArray[Any]) -> None:
         """Write `values` (rows, columns) with the first at `top`, `left`.
 
         All must lie inside the plane (ValueError). Raises OSError where the disk is full.
         """
-        self._require_inside(top, left, *values.shape)
+        self.require_inside(top, left, *values.shape)
         self._transfer(os.pwritev, os.O_WRONLY, np.ascontiguousarray(values, self.dtype), top, left)
-
-    def _require_inside(self, top: int, left: int, rows: int, columns: int) -> None:
-        if min(top, left) < 0 or top + rows > self.height or left + columns > self.width:
-            raise ValueError(f"{rows} x {columns} at {top}, {left} is outside {self.height} x {self.width}")
 
     def _transfer(self, move: Any, flags: int, block: npt.NDArray[Any], top: int, left: int) -> None:
         size = self.dtype.itemsize

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .arrays import Mask
     from .drift import Drift
     from .placement import Placement
-    from .planes import PlaneFile
+    from .planes import PlaneOnDisk
     from .residual import ResidualParams
     from .strips import Tile
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 def present(
     glass: GlassMap,
     last: int,
-    codes: PlaneFile,
+    codes: PlaneOnDisk,
     placement: Placement,
     drift: Drift,
     gap: int,

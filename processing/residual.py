@@ -37,17 +37,22 @@ _STEPS = 127 / math.asinh(_REACH_D / _FINE_D)
 DECODED = (_FINE_D * np.sinh(np.arange(-128, 128) / _STEPS)).astype(np.float32)
 DECODED[0] = 0.0
 """The residuals in D that the codes stand for, from -128 on."""
-_PER_D = 20_000
-_CODED = np.rint(_STEPS * np.arcsinh(np.arange(-_REACH_D * _PER_D, _REACH_D * _PER_D + 1) / _PER_D / _FINE_D)).astype(
-    np.int8
-)
-"""The codes of residuals from -1.6 D to 1.6 D, `_PER_D` to a density of 1: these steps are far finer than the codes."""
 
 _CLIPPED_D = 0.1
 """How far what is clipped must stand out to count: on film that is itself clipped, dirt does not show."""
 
 Codes = npt.NDArray[np.int8]
 """(rows, columns) residuals, coded; `decode` gives them back in D."""
+
+
+def code_of(residual: npt.NDArray[np.floating]) -> Codes:
+    """The codes nearest to residuals in D, of any shape; those beyond 1.6 D take the last one."""
+    return np.rint(_STEPS * np.arcsinh(np.clip(residual, -_REACH_D, _REACH_D) / _FINE_D)).astype(np.int8)
+
+
+_PER_D = 20_000
+_CODED = code_of(np.arange(-_REACH_D * _PER_D, _REACH_D * _PER_D + 1) / _PER_D)
+"""The codes of residuals from -1.6 D to 1.6 D, `_PER_D` to a density of 1: these steps are far finer than the codes."""
 
 Knowledge = npt.NDArray[np.uint8]
 """(rows, columns): how well a density is known. One that is clipped as dense dirt may be is larger than it seems."""

@@ -12,6 +12,7 @@ from dustwatch.processing.drift import Drift, Wobble
 from dustwatch.processing.fingerprint_file import save_fingerprint
 from dustwatch.processing.glass_map import GlassMap, MapDraft, MapWindow
 from dustwatch.processing.observe import Observation
+from dustwatch.processing.packed import coarse
 from dustwatch.processing.planes import PlaneFile
 from tests.signatures import HEIGHT, WIDTH, scattered, signature
 
@@ -39,38 +40,72 @@ def test_an_observation_comes_back_as_it_was_also_after_a_restart(tmp_path: Path
     seen = observation(tmp_path, 3)
     files = seen.codes.path, seen.fingerprint_file
     before = [file.read_bytes() for file in files]
-    Store(tmp_path).keep(3, seen)
+    Store(tmp_path, 1).keep(3, seen)
     assert not any(file.exists() for file in files)
-    back = Store(tmp_path).observation(3)
+    back = Store(tmp_path, 1).observation(3)
     assert back is not None
     assert [file.read_bytes() for file in (back.codes.path, back.fingerprint_file)] == before
     assert (back.codes.height, back.codes.width) == (HEIGHT, WIDTH)
 
 
+def test_a_packed_observation_is_the_rounded_one_in_little_room(tmp_path: Path) -> None:
+    store = Store(tmp_path, 2)
+    for number in (3, 4):
+        store.keep(number, observation(tmp_path, number))
+    before = store.observation(3)
+    assert before is not None
+    shown = coarse(before.codes).read(0, HEIGHT, 0, WIDTH)
+    store.pack([3, 9])
+    store.pack([3])
+    again = Store(tmp_path, 1).observation(3)
+    assert again is not None
+    np.testing.assert_array_equal(again.codes.read(0, HEIGHT, 0, WIDTH), shown)
+    assert again.codes.path.stat().st_size < 0.4 * HEIGHT * WIDTH
+    assert sorted(file.name for file in Path(tmp_path, "frames", "3").iterdir()) == [
+        "fingerprint.npz",
+        "residual.packed",
+    ]
+    assert sorted(file.name for file in Path(tmp_path, "frames", "4").iterdir()) == ["fingerprint.npz", "residual"]
+    store.sweep(fingerprints={3}, residuals=set(), maps=set())
+    assert store.observation(3) is None
+    assert store.knows(3)
+
+
+def test_packing_that_was_broken_off_leaves_the_residual_as_it_was(tmp_path: Path) -> None:
+    store = Store(tmp_path, 1)
+    store.keep(3, observation(tmp_path, 3))
+    part = Path(tmp_path, "frames", "3", "residual.packed.part")
+    part.write_bytes(b"half")
+    again = Store(tmp_path, 1).observation(3)
+    assert not part.exists()
+    assert again is not None
+    assert again.codes.read(3, 5, 4, 9).tolist() == [[3] * 5] * 2
+
+
 def test_what_was_not_kept_is_not_there(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = Store(tmp_path, 1)
     assert store.observation(4) is None
     assert not store.knows(4)
 
 
 def test_a_map_comes_back_as_it_was_also_after_a_restart(tmp_path: Path) -> None:
-    made = Store(tmp_path).make_map(SHA, a_map)
+    made = Store(tmp_path, 1).make_map(SHA, a_map)
     assert made.path.exists()
-    again = Store(tmp_path).map(SHA)
+    again = Store(tmp_path, 1).map(SHA)
     assert again is not None
     assert (again.patch, again.dirty_px) == (made.patch, made.dirty_px) == (Patch((-3, 2), 40, 50), 1999)
     for kept in (made, again):
         found = kept.window(0, 0, (40, 50))
         assert found is not None
         np.testing.assert_array_equal(found.lives, np.arange(2000).reshape(40, 50))
-    assert Store(tmp_path).map("b" * 64) is None
+    assert Store(tmp_path, 1).map("b" * 64) is None
 
 
 def test_so_does_how_its_frames_drift(tmp_path: Path) -> None:
     drifts = tuple(Drift(1, -3.0, 47.5, tuple(map(tuple, RNG.normal(0, 1, (15, 2)).tolist()))) for _ in range(2))
     known = Wobble(RNG.normal(0, 1, (7, 3)).astype(np.float32), drifts)
-    Store(tmp_path).make_map(SHA, lambda folder: replace(a_map(folder), wobble=known))
-    kept = Store(tmp_path).map(SHA)
+    Store(tmp_path, 1).make_map(SHA, lambda folder: replace(a_map(folder), wobble=known))
+    kept = Store(tmp_path, 1).map(SHA)
     assert kept is not None
     assert kept.wobble is not None
     assert kept.wobble.drifts == drifts
@@ -83,17 +118,17 @@ def test_a_map_whose_learning_was_broken_off_is_not_there(tmp_path: Path) -> Non
         a_map(folder)
         raise KeyboardInterrupt
 
-    store = Store(tmp_path)
+    store = Store(tmp_path, 1)
     with pytest.raises(KeyboardInterrupt):
         store.make_map(SHA, broken_off)
     assert store.map(SHA) is None
     assert list(Path(tmp_path, "maps").iterdir()) != []
-    assert Store(tmp_path).map(SHA) is None
+    assert Store(tmp_path, 1).map(SHA) is None
     assert list(Path(tmp_path, "maps").iterdir()) == []
 
 
 def test_only_what_is_needed_stays(tmp_path: Path) -> None:
-    store = Store(tmp_path)
+    store = Store(tmp_path, 1)
     for number in range(4):
         store.keep(number, observation(tmp_path, number))
     for sha in (SHA, "b" * 64):

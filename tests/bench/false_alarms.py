@@ -19,6 +19,7 @@ import numpy as np
 import tifffile
 from scipy import ndimage, stats
 
+from dustwatch.daemon.glass import residual_among
 from dustwatch.processing import learn as learning
 from dustwatch.processing.cells import Patch, fixed_cells
 from dustwatch.processing.density import Tone
@@ -151,7 +152,8 @@ def alarms(frames: Sequence[Seen], params: LearnParams, threads: int) -> Alarms:
     offsets = [one.offset for one in frames]
     fixed = fixed_cells(common_films(patch, zip(prints, offsets, strict=True)), match.same_film_d)
     witnesses = [
-        Witness(one.observation.codes, Placement(one.offset), scene) for one, scene in zip(frames, scenes, strict=True)
+        Witness(residual_among(len(frames), one.observation.codes), Placement(one.offset), scene)
+        for one, scene in zip(frames, scenes, strict=True)
     ]
     residual = params.residual.on(codes.height, codes.width)
 
