@@ -6,6 +6,7 @@ All of it can be made again from the originals. What is here is whole: it gets i
 from __future__ import annotations
 
 import shutil
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -50,6 +51,7 @@ class Store:
         """Keep a frame's observation, taking its files, from the same disk. Raises OSError where that is full."""
         place = self._frame(number)
         place.mkdir(exist_ok=True)
+        (place / _PACKED).unlink(missing_ok=True)  # of an earlier frame of this number
         files = {seen.codes.path: _CODES, seen.fingerprint_file: _FINGERPRINT}
         for file in files:
             sync(file)
@@ -57,19 +59,23 @@ class Store:
             file.replace(place / name)
         sync(place)
 
-    def pack(self, numbers: Iterable[int]) -> None:
+    def compact(self, numbers: Iterable[int]) -> None:
         """Have the residuals of these frames rounded, where they are kept, to take a third of the room.
 
         Raises OSError where the disk is full.
         """
         for number in numbers:
             exact, packed = (self._frame(number) / name for name in (_CODES, _PACKED))
-            if exact.exists():
-                part = pack(self._exact(number), part_of(packed), self._threads).path
+            if not exact.exists():
+                continue
+            part = part_of(packed)
+            with ExitStack() as undo:
+                undo.callback(part.unlink, missing_ok=True)
+                pack(self._exact(number), part, self._threads)
                 sync(part)
                 part.replace(packed)
-                exact.unlink()
-                sync(packed.parent)
+            exact.unlink()
+            sync(packed.parent)
 
     def knows(self, number: int) -> bool:
         """Whether the fingerprint of a frame is kept."""
@@ -90,8 +96,11 @@ class Store:
         return load_fingerprint(self._frame(number) / _FINGERPRINT)
 
     def map(self, sha256: str) -> GlassMap | None:
-        """The map of this digest, None if there is none."""
-        return open_map(self._maps / sha256) if (self._maps / sha256).exists() else None
+        """The map of this digest; None if there is none, or only what another version or a broken disk has left."""
+        try:
+            return open_map(self._maps / sha256)
+        except (OSError, KeyError, TypeError, ValueError):
+            return None
 
     def make_map(self, sha256: str, learn: Callable[[Path], GlassMap]) -> GlassMap:
         """Keep the map that `learn` leaves in the folder it is given. Raises OSError where the disk is full."""

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from ..processing.image import ImageError
 from ..processing.learn import MOST_FRAMES
+from ..processing.packed import PackedCodes
 from ..processing.rounding import FEW_FRAMES
 from .empty_glass import observe_empty
 from .errors import ExitCode, FrameError, Remedy, ServiceError
@@ -485,7 +486,7 @@ class Watch:
     def _sweep(self) -> None:
         """Give up what is no longer needed of frames and glasses: most of what is known of those that are closed.
 
-        What is kept of glasses with many frames is packed.
+        What is kept of glasses with many frames is rounded.
         """
         live = self._glasses.live
         open_ = [glass for glass in live if not self._is_closed(glass)]
@@ -494,7 +495,10 @@ class Watch:
         needed = {member.frame for run in runs for member in (*run.witnesses, *run.cleaned)}
         groups = [group for fold in self._glasses.folds.values() for group in fold.live]
         self._store.sweep(_newest(groups) | needed, _newest(open_) | needed, {run.map_sha256 for run in runs})
-        self._store.pack(_newest(glass for glass in open_ if len(glass.members) > FEW_FRAMES))
+        # Of few frames a map is learnt from all that they show.
+        few = [run for run in runs if len(run.witnesses) <= FEW_FRAMES and self._store.map(run.map_sha256) is None]
+        exact = {member.frame for run in few for member in run.witnesses}
+        self._store.compact(_newest(glass for glass in open_ if len(glass.members) > FEW_FRAMES) - exact)
 
     # --- cleaning -------------------------------------------------------------------------------------------
 
@@ -600,21 +604,26 @@ class Watch:
         if found is None:
             witnesses = []
             for member in run.witnesses:
-                seen = self._observation(member.frame)
+                seen = self._observation(member.frame, exact=len(run.witnesses) <= FEW_FRAMES)
                 if seen is None:
                     return None
                 witnesses.append((seen, member))
             found = self._store.make_map(run.map_sha256, lambda folder: learn_map(witnesses, folder, self._workplace))
         return Known(run, found)
 
-    def _observation(self, number: int) -> Observation | None:
-        """What a frame has shown, from its original if need be; None, and the frame withdrawn, if that is gone, too."""
+    def _observation(self, number: int, *, exact: bool = False) -> Observation | None:
+        """What a frame has shown, from its original if need be; None, and the frame withdrawn, if that is gone, too.
+
+        Where it shall be `exact`, it is rounded only if the original is gone.
+        """
         seen = self._store.observation(number)
-        if seen is not None:
+        if seen is not None and not (exact and isinstance(seen.codes, PackedCodes)):
             return seen
         entry = self._journal.entry(number)
         arrival = self._arrival(entry)
         if not is_same(arrival, entry.stamp):
+            if seen is not None:
+                return seen
             with self._journal.transaction():
                 self._withdraw(number)
                 self._plan()

@@ -173,7 +173,7 @@ def rewrite(info: ImageInfo, destination: Path, bands: Iterable[Band], threads: 
 
 
 def _end(file: IO[bytes]) -> int:
-    """The byte after the first end marker from here on: the data of a picture hold none."""
+    """The byte after the first end marker from here on: entropy-coded data hold none."""
     last = b""
     while data := file.read(PIECE_BYTES):
         found = (last + data).find(bytes([0xFF, EOI]))

@@ -1,9 +1,9 @@
 """Rounded residuals: as they are read, or in the room that they need, a third of a byte a pixel.
 
 A packed file begins with where its blocks of 32 x 512 px begin, int64, row after row, and where the last one ends. Each
-block is packed by Huffman's code alone, as a zlib stream, for grain does not repeat: the median moduli of its 16 cells,
-which after rounding are the steps; then its pixels, each by its rank in the list of all codes that begins with the
-multiples of that step.
+block is packed by Huffman's code alone, as a zlib stream, for grain does not repeat: the median moduli that its 16
+cells have after rounding, which as a rule are the steps of that; then its pixels, each by its rank in the list of all
+codes that begins with the multiples of that step.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from .residual import Codes
-    from .rounding import Moduli
+    from .rounding import Medians
 
 _BLOCK_PX = BLOCK_CELLS * CELL_PX
 _BAND_BYTES = 1 << 20
@@ -80,7 +80,7 @@ class PackedCodes(PlaneOnDisk):
             raise OSError(f"{self.path} ends at byte {os.fstat(file).st_size}")
         return found
 
-    def _unpacked(self, block: memoryview, top: int, left: int) -> tuple[Moduli, Ranks]:
+    def _unpacked(self, block: memoryview, top: int, left: int) -> tuple[Medians, Ranks]:
         """The steps (cells) and ranks (rows, columns) of the block that begins at `top`, `left`."""
         rows, columns = min(CELL_PX, self.height - top), min(_BLOCK_PX, self.width - left)
         cells = -(-columns // CELL_PX)
@@ -147,13 +147,13 @@ def _packed(codes: Codes) -> list[bytes]:
     ]
 
 
-def _squeezed(steps: Moduli, ranks: Ranks) -> bytes:
+def _squeezed(steps: Medians, ranks: Ranks) -> bytes:
     stream = zlib.compressobj(level=1, memLevel=9, strategy=zlib.Z_HUFFMAN_ONLY)
     return stream.compress(steps.tobytes() + ranks.tobytes()) + stream.flush()
 
 
 @kernel
-def _put(ranks: Ranks, steps: Moduli, code: Codes, top: int, left: int, out: Codes) -> None:
+def _put(ranks: Ranks, steps: Medians, code: Codes, top: int, left: int, out: Codes) -> None:
     """Put the codes of a block into `out` where it begins at `top`, `left`, as far as they meet."""
     for cell in range(len(steps)):
         of = code[steps[cell]]

@@ -31,7 +31,7 @@ _BUSIEST = 2.0
 
 Value = TypeVar("Value", np.int8, np.uint8)
 
-Moduli = npt.NDArray[np.int8]
+Medians = npt.NDArray[np.int8]
 """(rows / 32, columns / 32): the code of the median modulus of the residuals in each cell."""
 
 
@@ -54,7 +54,7 @@ def _rounded_codes() -> Codes:
 _ROUNDED = _rounded_codes()
 
 
-def median_moduli(codes: Codes) -> Moduli:
+def median_moduli(codes: Codes) -> Medians:
     """How busy the film is in each cell of a picture, or of whole rows of cells: the median modulus of what is known.
 
     Where nothing is known it is 0.
@@ -75,15 +75,15 @@ def rounded(codes: Codes) -> Codes:
     return looked_up(codes, median_moduli(codes), _ROUNDED)
 
 
-def looked_up(codes: Codes, moduli: Moduli, table: npt.NDArray[Value]) -> npt.NDArray[Value]:
+def looked_up(codes: Codes, medians: Medians, table: npt.NDArray[Value]) -> npt.NDArray[Value]:
     """What `table` (128, 256) has for a cell of each median modulus and each code, from -128 on: (rows, columns)."""
     out = np.empty(codes.shape, table.dtype)
-    _look_up(codes, moduli, table, out)
+    _look_up(codes, medians, table, out)
     return out
 
 
 @kernel
-def _median_moduli(codes: Codes, medians: Moduli) -> None:
+def _median_moduli(codes: Codes, medians: Medians) -> None:
     """The lower median of the known ones in each cell."""
     height, width = codes.shape
     for row in range(medians.shape[0]):
@@ -102,10 +102,10 @@ def _median_moduli(codes: Codes, medians: Moduli) -> None:
 
 
 @kernel
-def _look_up(codes: Codes, moduli: Moduli, table: npt.NDArray[Value], out: npt.NDArray[Value]) -> None:
-    for row in range(moduli.shape[0]):
-        for column in range(moduli.shape[1]):
-            of = table[moduli[row, column]]
+def _look_up(codes: Codes, medians: Medians, table: npt.NDArray[Value], out: npt.NDArray[Value]) -> None:
+    for row in range(medians.shape[0]):
+        for column in range(medians.shape[1]):
+            of = table[medians[row, column]]
             for y in range(row * CELL_PX, min((row + 1) * CELL_PX, codes.shape[0])):
                 for x in range(column * CELL_PX, min((column + 1) * CELL_PX, codes.shape[1])):
                     out[y, x] = of[codes[y, x] + 128]

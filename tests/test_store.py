@@ -55,8 +55,8 @@ def test_a_packed_observation_is_the_rounded_one_in_little_room(tmp_path: Path) 
     before = store.observation(3)
     assert before is not None
     shown = coarse(before.codes).read(0, HEIGHT, 0, WIDTH)
-    store.pack([3, 9])
-    store.pack([3])
+    store.compact([3, 9])
+    store.compact([3])
     again = Store(tmp_path, 1).observation(3)
     assert again is not None
     np.testing.assert_array_equal(again.codes.read(0, HEIGHT, 0, WIDTH), shown)
@@ -69,6 +69,38 @@ def test_a_packed_observation_is_the_rounded_one_in_little_room(tmp_path: Path) 
     store.sweep(fingerprints={3}, residuals=set(), maps=set())
     assert store.observation(3) is None
     assert store.knows(3)
+
+
+def test_a_number_that_is_given_anew_has_nothing_of_its_earlier_frame(tmp_path: Path) -> None:
+    store = Store(tmp_path, 1)
+    store.keep(3, observation(tmp_path, 3))
+    store.compact([3])
+    store.keep(3, observation(tmp_path, 7))
+    again = store.observation(3)
+    assert again is not None
+    assert again.codes.read(3, 5, 4, 9).tolist() == [[7] * 5] * 2
+
+
+def test_a_full_disk_leaves_the_residual_as_it_was_and_no_part(tmp_path: Path) -> None:
+    store = Store(tmp_path, 1)
+    store.keep(3, observation(tmp_path, 3))
+    part = Path(tmp_path, "frames", "3", "residual.packed.part")
+    part.symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left"):
+        store.compact([3])
+    assert not part.is_symlink()
+    again = store.observation(3)
+    assert again is not None
+    assert again.codes.read(3, 5, 4, 9).tolist() == [[3] * 5] * 2
+
+
+def test_a_map_that_cannot_be_read_is_learnt_anew(tmp_path: Path) -> None:
+    store = Store(tmp_path, 1)
+    made = store.make_map(SHA, a_map)
+    made.path.write_bytes(b"\xff" * made.path.stat().st_size)
+    assert store.map(SHA) is None
+    store.make_map(SHA, a_map)
+    assert store.map(SHA) is not None
 
 
 def test_packing_that_was_broken_off_leaves_the_residual_as_it_was(tmp_path: Path) -> None:
