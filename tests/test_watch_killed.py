@@ -107,7 +107,7 @@ def test_nothing_unfinished_is_left(survivor: Place) -> None:
     (kept,) = survivor.state.iterdir()
     reading = {"journal.sqlite-wal", "journal.sqlite-shm"}  # as these tests do
     assert {path.name for path in kept.iterdir()} - reading == {"journal.sqlite", "frames", "maps"}
-    assert {path.name for path in kept.glob("frames/*/*")} <= {"residual", "fingerprint.npz"}
+    assert {path.name for path in kept.glob("frames/*/*")} <= {"residual", "residual.packed", "fingerprint.npz"}
     assert {path.name for path in survivor.output.iterdir() if path.suffix != ".tif"} == {"receipts"}
 
 
