@@ -162,6 +162,7 @@ def clean_command(
     from .film import load_profile, with_empty_glass
     from .pipeline import Job, clean
     from .report import Reporter, check_report
+    from .warm_up import compile_ahead
 
     if map_ is not None and (keep_maps is not None or empty_glass):
         raise click.UsageError("with --map nothing is learnt: leave --keep-maps and --empty-glass away")
@@ -171,6 +172,8 @@ def clean_command(
     profile = with_empty_glass(load_profile(profile_name), empty_glass or None)
     job = Job(paths, output, profile, threads or _cores(), force, dry_run, keep_maps, map_)
     with Reporter() as reporter:
+        if not dry_run:
+            compile_ahead(reporter.progress)
         cleaned = clean(job, reporter.progress)
     reporter.finish(cleaned, job, report)
     if any(outcome.error for outcome in cleaned.outcomes):
@@ -197,9 +200,11 @@ def calibrate_command(scans: tuple[Path, ...], profile_name: str, threads: int |
     from .empty_glass import as_text, calibrate
     from .film import load_profile
     from .report import Reporter
+    from .warm_up import compile_ahead
 
     profile = load_profile(profile_name)
     with Reporter() as reporter:
+        compile_ahead(reporter.progress)
         found = calibrate(scans, profile, threads or _cores(), reporter.progress, picture)
     click.echo(as_text(found), nl=False)
 

@@ -7,29 +7,25 @@ import logging
 import signal
 import time
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-import tifffile
-
-from ..processing.scenes import landscape
-from ..processing.simulate import Roll, RollParams
 from . import notify
 from .errors import ServiceError
 from .film import load_profile, with_empty_glass
 from .hints import Hints, remote
-from .pipeline import Job, clean
 from .progress import silent
 from .scanner.fault import ScannerError
+from .warm_up import compile_ahead, warm_up
 from .watch import Watch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
     from types import FrameType
 
     from .feed import Feed
     from .film import Profile
+    from .progress import Step
     from .settings import FolderSettings
 
 _log = logging.getLogger(__name__)
@@ -78,7 +74,7 @@ def serve(
         _arm(hints, folders)
         for feed in feeds:
             opened.enter_context(feed.running(hints.ring))
-        _warm_up(watches[0].scratch)
+        _warm_up(watches[0].scratch, show)
         notify.ready()
         going, winding_up = list(feeds), False
         while True:
@@ -124,18 +120,17 @@ def state_name(folder: FolderSettings) -> str:
     return f"{folder.input.name}-{hashlib.sha256(paths.encode(errors='surrogateescape')).hexdigest()[:8]}"
 
 
-def _warm_up(folder: Path) -> None:
-    """Clean a tiny roll in a folder, so that all kernels are compiled before the first frame comes."""
-    profile = with_empty_glass(load_profile("generic-negative"), ())
-    roll = Roll(RollParams(frames=3, height=192, width=288, particles=40, scale=0.6), landscape(0))
+def _warm_up(folder: Path, show: Callable[[str], None]) -> None:
+    """Have all kernels compiled and loaded."""
+
+    def told(stage: str, steps: int) -> Step:
+        _log.info("kernels are compiled first, once for this machine")
+        show("compiling")
+        return silent(stage, steps)
+
+    compile_ahead(told)
     try:
-        with TemporaryDirectory(dir=folder, prefix="warming-up-") as place:
-            scans = Path(place, "scans")
-            scans.mkdir()
-            for number in range(len(roll)):
-                scan, file = roll.frame(number).scan, scans / f"{number}.tif"
-                tifffile.imwrite(file, scan, photometric="rgb", metadata=None, compression="lzw", predictor=True)
-            clean(Job((scans,), Path(place, "clean"), profile, 1), silent)
+        warm_up(folder)
     except (OSError, ServiceError) as error:
         _log.warning("%s: nothing can be tried out there (%s); the first frames may take longer", folder, error)
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 import numba
+from llvmlite.binding import get_host_cpu_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,12 +22,13 @@ _settings: Any = numba.config
 
 
 def _cache_folder() -> Path:
-    """Where compiled kernels of just this code are kept.
+    """Where kernels are kept that just this code, Python and numba have compiled for this processor.
 
     numba looks whether a kernel's own file has changed, not whether those have that its constants and the kernels that
     it calls come from: after an upgrade it would go on with the old ones.
     """
-    here, code = Path(__file__).parent, hashlib.sha256()
+    here = Path(__file__).parent
+    code = hashlib.sha256(f"{sys.version} {numba.__version__} {get_host_cpu_name()}".encode())
     for file in sorted(here.glob("*.py")):
         code.update(file.read_bytes())
     beside = here / "__pycache__"
@@ -35,7 +38,8 @@ def _cache_folder() -> Path:
     return Path(_settings.CACHE_DIR or own, f"kernels-{code.hexdigest()[:16]}")
 
 
-_CACHE = str(_cache_folder())
+CACHE = _cache_folder()
+"""The folder of compiled kernels; where it cannot be written there are none."""
 
 
 def kernel(function: Callable[P, R]) -> Callable[P, R]:
@@ -44,7 +48,7 @@ def kernel(function: Callable[P, R]) -> Callable[P, R]:
     Division by zero is as numpy has it: where it had to be looked for, loops would not become vector code.
     Where no cache folder is writable the kernel is compiled afresh in every process, with a RuntimeWarning.
     """
-    asked, _settings.CACHE_DIR = _settings.CACHE_DIR, _CACHE
+    asked, _settings.CACHE_DIR = _settings.CACHE_DIR, str(CACHE)
     try:
         return cast("Callable[P, R]", numba.njit(nogil=True, cache=True, error_model="numpy")(function))
     except RuntimeError:

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from dustwatch.daemon.progress import silent
 from dustwatch.daemon.service import _until_stopped, state_name
 from dustwatch.daemon.settings import FolderSettings
+from dustwatch.daemon.warm_up import compile_ahead
 from dustwatch.processing.simulate import RollParams
 from tests.rolls import TINY, command, simulate, write_tiffs
 
@@ -33,6 +35,7 @@ def until(manager: socket.socket, said: str) -> list[str]:
 
 
 def test_systemd_hears_when_it_is_ready_how_far_it_is_and_that_it_stops(tmp_path: Path, manager: socket.socket) -> None:
+    compile_ahead(silent)  # the first start on a machine says first that it compiles
     frames = write_tiffs(simulate(RollParams(frames=2, seed=3, **TINY)), tmp_path / "scans")
     config = tmp_path / "config.yaml"
     config.write_text("folders:\n- {input: scans, output: clean, still_s: 0.1, close_after_min: 0.01}\nstate: state\n")

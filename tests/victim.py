@@ -28,8 +28,9 @@ from PIL import Image
 from dustwatch.daemon.film import load_profile
 from dustwatch.daemon.frame import Arrival, Receipt
 from dustwatch.daemon.output import Output
-from dustwatch.daemon.service import _until_stopped, _warm_up
+from dustwatch.daemon.service import _until_stopped
 from dustwatch.daemon.settings import FolderSettings
+from dustwatch.daemon.warm_up import warm_up
 from dustwatch.daemon.watch import Watch
 from tests.rolls import snapshot
 from tests.watching import drop
@@ -175,7 +176,7 @@ def main(folder: Path, how: signal.Signals, ends: int, seed: int) -> None:
     made = sorted((folder / "made").iterdir())
     scans, output, state = (folder / name for name in ("scans", "clean", "state"))
     lives, inspector, chance = Lives(scans, output, state), Inspector(scans, output, state), random.Random(seed)
-    _warm_up(folder)
+    warm_up(folder)
 
     drop(made, scans)
     undisturbed = Lives(scans, folder / "undisturbed", folder / "undisturbed-state")

@@ -70,11 +70,13 @@ def main() -> None:
     if os.fork():
         return
     from dustwatch.daemon.cli import main as dustwatch
-    from dustwatch.daemon.service import _warm_up
+    from dustwatch.daemon.progress import silent
+    from dustwatch.daemon.warm_up import compile_ahead, warm_up
 
     import_module("dustwatch.daemon.report")  # which the warming up does without
+    compile_ahead(silent)
     with TemporaryDirectory() as folder:
-        _warm_up(Path(folder))
+        warm_up(Path(folder))
     for line in sys.stdin:
         told = json.loads(line)
         process = os.fork()
