@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
+from scipy import ndimage, stats
 
 from dustwatch.processing.residual import AT_LEAST, EXACTLY, NOT_AT_ALL
 
@@ -137,6 +138,52 @@ def gather(
         significance[place] = of(everyone)
         without[place] = min([of(everyone), *(of(everyone - {k}) for k in everyone if not bare[k])])
     return significance, without
+
+
+def spots(
+    significance: npt.NDArray[np.float32],
+    rest: npt.NDArray[np.float32],
+    known: Mask,
+    limits: tuple[float, float, float],
+    min_area_px: int,
+) -> Mask:
+    """All spots without their holes; `limits` are what the seed, the rim and the `rest` of some pixel must exceed.
+
+    Those that are too small or lie inside `known` ones are left out.
+    """
+    seed, grow, enough = limits
+    labels, count = ndimage.label(significance > grow, np.ones((3, 3)))
+    found = np.zeros(significance.shape, np.bool_)
+    for label in range(1, count + 1):
+        spot = labels == label
+        large, new = spot.sum() >= min_area_px, (spot & ~known).any()
+        if large and new and significance[spot].max() > seed and rest[spot].max() > enough:
+            found |= ndimage.binary_fill_holes(spot)
+    return found
+
+
+def odds(
+    missing: npt.NDArray[np.floating],
+    template: npt.NDArray[np.floating],
+    deviation: npt.NDArray[np.floating],
+    labels: npt.NDArray[np.intp],
+    count: int,
+) -> Floats:
+    """How much likelier each particle is there than not, natural log.
+
+    A fill makes four independent errors under a particle, of Student's t with four degrees of freedom and .3 of the
+    film's variance, and each is taken to be as large as its pixels are off on the mean.
+    """
+    errors = stats.multivariate_t(np.zeros(4), 0.3 * np.eye(4), df=4)
+    found = np.zeros((len(missing), count))
+    for frame, particle in np.ndindex(*found.shape):
+        own = labels == particle
+        there, gone = (
+            errors.logpdf(np.full(4, np.sqrt(np.mean((left / deviation[frame, own]) ** 2))))
+            for left in (missing[frame, own] - template[own], missing[frame, own])
+        )
+        found[frame, particle] = there - gone
+    return found
 
 
 def diffused(picture: npt.NDArray[np.floating], hole: Mask, edge: Mask) -> Floats:

@@ -159,6 +159,21 @@ def test_spots_need_a_seed_and_an_area_and_have_no_holes() -> None:
     np.testing.assert_array_equal(found.wide, ndimage.binary_dilation(expected, iterations=2))
 
 
+@settings(deadline=None, max_examples=40)
+@given(scenes=st.integers(1, 4), shape=st.tuples(st.integers(1, 40), st.integers(1, 40)), seed=seeds)
+def test_spots_are_those_of_the_slow_twin(scenes: int, shape: tuple[int, int], seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    squares = tuple(-(-length // SQUARE_PX) for length in shape)
+    says = ndimage.gaussian_filter(rng.normal(0, 8, (scenes, *shape)), (0, 1, 1)).astype(np.float32)
+    said = np.concatenate([np.zeros((1, *shape), np.float32), np.cumsum(says, axis=0)])
+    evidence = gather(Voices(said, np.ones((scenes, *squares), np.float32), rng.random(scenes) < 0.5))
+    rest = evidence.without_loudest(np.ones(shape, np.bool_)).reshape(shape)
+    known = ndimage.gaussian_filter(rng.random(shape), 3) > 0.45
+    limits = (PARAMS.seed, PARAMS.grow, PARAMS.without_loudest)
+    expected = naive.spots(evidence.significance, rest, known, limits, PARAMS.min_area_px)
+    np.testing.assert_array_equal(suspects(evidence, PARAMS, 0, known).spots, expected)
+
+
 def test_a_spot_inside_one_that_is_known_is_left_out() -> None:
     significance = np.zeros((40, 40))
     significance[10:20, 10:20] = PARAMS.seed + 1

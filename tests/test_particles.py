@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dustwatch.processing.particles import LifeParams, accepted, amplitude, lives, odds
+from tests import naive
 
 PARAMS = LifeParams()
 
@@ -75,6 +76,17 @@ def test_odds_tell_who_is_there(seed: int) -> None:
     np.testing.assert_array_equal(
         odds(missing, by_frame, deviation, labels, 5), odds(missing, template, deviation, labels, 5)
     )
+
+
+@settings(deadline=None, max_examples=20)
+@given(seed=seeds)
+def test_odds_are_those_of_the_slow_twin(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    missing, template, deviation, labels = dirty(rng, rng.random((3, 4)) < 0.5, noise=0.1)
+    deviation *= rng.uniform(0.5, 2, deviation.shape).astype(np.float32)
+    mixed = rng.permutation(len(labels))
+    told = (missing[:, mixed], template[mixed], deviation[:, mixed], labels[mixed], 4)
+    np.testing.assert_allclose(odds(*told), naive.odds(*told), atol=1e-5)
 
 
 def test_odds_of_half_are_even_and_an_edge_of_the_film_decides_little() -> None:
