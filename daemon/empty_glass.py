@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
@@ -11,6 +12,7 @@ from PIL import Image
 
 from ..processing.bare import dirt_seen, same_dirt, why_not_bare
 from ..processing.placement import ORIENTATIONS, upright_size
+from .disk import part_of, publish
 from .errors import ExitCode, FrameError, ServiceError
 from .frame import Arrival, Frame
 from .intake import observe_frame, read_content
@@ -104,8 +106,12 @@ def calibrate(
             for one in seen
         ]
     if picture is not None:
+        part = part_of(picture)
         try:
-            Image.fromarray(found[0].dirt.picture).save(picture, format="PNG")
+            with ExitStack() as undo:
+                undo.callback(part.unlink, missing_ok=True)
+                Image.fromarray(found[0].dirt.picture).save(part, format="PNG")
+                publish(part, picture)
         except OSError as error:
             reason = f"{picture}: cannot be written: {error.strerror or error}; give another --picture"
             raise ServiceError(reason, ExitCode.USAGE) from error
