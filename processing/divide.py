@@ -65,15 +65,17 @@ def mend(
 def noise_table(tone: Tone, maximum: int, noise: float) -> npt.NDArray[np.float32]:
     """Standard deviation in D that noise and rounding leave in the density of every stored value 0..`maximum`.
 
-    `noise` is that of full light, as a share of it; it falls with the root of the light, as photon noise does. What was
-    full light before a positive was inverted is not known: its darkest hundredth is taken for it.
+    Read-only. `noise` is that of full light, as a share of it; it falls with the root of the light, as photon noise
+    does. What was full light before a positive was inverted is not known: its darkest hundredth is taken for it.
     """
     table = density_table(tone, maximum)
     slope = np.abs(np.gradient(table))  # D per step: what rounding costs
     full = 0.0 if tone.dirt == "darkens" else 2.0  # how much the scanner saw falls with the density, from here
     light = np.minimum(np.power(np.float32(10), -table - np.float32(full)), 1)
     photon = noise / np.log(10) / np.sqrt(np.maximum(light, 1e-6))
-    return np.sqrt(photon**2 + slope**2 / 12).astype(np.float32)
+    deviation = np.sqrt(photon**2 + slope**2 / 12).astype(np.float32)
+    deviation.setflags(write=False)
+    return deviation
 
 
 @kernel

@@ -41,11 +41,12 @@ if TYPE_CHECKING:
     from .arrays import Scan
     from .tiff_directory import Entry
     from .tiff_layout import Layout, Segment, Tier
+    from .tiff_segment import Data
 
 PADDING = 4
 """A gap of at most so many bytes between segments is padding: nothing found by its offset is so small."""
 
-Encoded: TypeAlias = "tuple[int, Iterable[bytes | bytearray | memoryview]] | None"
+Encoded: TypeAlias = "tuple[int, Iterable[Data]] | None"
 """Size and chunks; None where the segment is as it was."""
 
 
@@ -317,7 +318,7 @@ def _set_values(layout: Layout, space: _Space, target: IO[bytes], entry: Entry, 
     _write_at(target, [struct.pack(f"{layout.order}{len(values)}{INTEGERS[kind]}", *values)], at)
 
 
-def _write_at(target: IO[bytes], data: Iterable[bytes | bytearray | memoryview], offset: int) -> int:
+def _write_at(target: IO[bytes], data: Iterable[Data], offset: int) -> int:
     """Write the chunks of `data` from byte `offset` on; return the byte after them."""
     for chunk in data:
         view = memoryview(chunk)

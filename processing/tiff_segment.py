@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import zlib
-from typing import IO, TYPE_CHECKING, cast
+from typing import IO, TYPE_CHECKING, TypeAlias, cast
 
 import imagecodecs
 import numpy as np
@@ -28,7 +28,10 @@ ZSTD_LEVEL = 9
 
 CHUNK_BYTES = 1 << 20
 
-_DECODERS: dict[int, Callable[[bytes, int], bytes | bytearray | memoryview]] = {
+Data: TypeAlias = bytes | bytearray | memoryview
+"""Bytes of a file, whoever holds them."""
+
+_DECODERS: dict[int, Callable[[bytes, int], Data]] = {
     LZW: lzw.decode,
     DEFLATE: lambda data, room: imagecodecs.deflate_decode(data, out=room),
     OLD_DEFLATE: lambda data, room: imagecodecs.deflate_decode(data, out=room),
@@ -69,10 +72,10 @@ def thin_heights(layout: Layout, height: int) -> Iterator[int]:
     return even_heights(height, layout.info.rows_in(PIECE_BYTES))
 
 
-def encode(layout: Layout, rows: Scan) -> bytes | bytearray | memoryview:
+def encode(layout: Layout, rows: Scan) -> Data:
     """Encode samples as the file does."""
     data = stored_bytes(layout, rows)
-    packed: bytes | bytearray | memoryview
+    packed: Data
     if layout.compression == LZW:
         packed = lzw.encode(data)
     elif layout.compression == ZSTD:
@@ -103,7 +106,7 @@ def chunks(source: IO[bytes], offset: int, size: int) -> Iterator[bytes]:
         offset += len(data)
 
 
-def _native(layout: Layout, data: bytes | bytearray | memoryview, rows: int) -> Scan:
+def _native(layout: Layout, data: Data, rows: int) -> Scan:
     """Turn decoded bytes into samples, differences undone."""
     _, columns, samples = layout.shape
     stored = np.frombuffer(data, layout.stored, rows * columns * samples)
