@@ -33,7 +33,6 @@ def make_map(place: Path, learn: Callable[[Path], GlassMap]) -> GlassMap:
     about = {
         "file": found.path.name,
         "patch": asdict(found.patch),
-        "dirty_px": found.dirty_px,
         "wobble": _told(found.wobble),
     }
     (part / _ABOUT).write_text(json.dumps(about))
@@ -60,7 +59,7 @@ def open_map(place: Path) -> GlassMap:
     about = json.loads((place / _ABOUT).read_text())
     (top, left), height, width = (about["patch"][name] for name in ("corner", "height", "width"))
     patch = Patch((top, left), height, width)
-    return GlassMap.open(place / about["file"], patch, about["dirty_px"], _wobble(about["wobble"]))
+    return GlassMap.open(place / about["file"], patch, _wobble(about["wobble"]))
 
 
 def _told(wobble: Wobble | None) -> dict[str, Any] | None:

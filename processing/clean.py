@@ -236,8 +236,8 @@ def dirt_in_frame(dirt: FrameDirt, rows: Span, min_density_d: float) -> Dirty:
     part = dirt.glass.part(top + up, left + before, (shape[0] + down - up, shape[1] + after - before))
     weights = LANCZOS.weights(shifts - whole)
     from_part = whole + np.subtract((top, left), part.corner)
-    place, density, doubt, lives = (part.pixels[name] for name in ("place", "density", "doubt", "lives"))
-    slots, planes = part.slots, _living(place, density, doubt, lives, part.begins, np.uint32(1 << dirt.witness))
+    alive = ((part.pixels["lives"] >> dirt.witness) & 1).astype(np.float32)
+    slots, planes = part.slots, np.stack([part.in_cells(alive * part.pixels[name]) for name in ("density", "doubt")])
     # Along the lines that are shifted alike: rows, or columns.
     turn = slice(None, None, -1 if axis else 1)
     if axis:
@@ -255,28 +255,6 @@ def dirt_in_frame(dirt: FrameDirt, rows: Span, min_density_d: float) -> Dirty:
     order = np.argsort(pixels[0] * size[1] + pixels[1], kind="stable")
     found = Dirty(pixels, values[0], np.maximum(values[1], np.float32(DENSITY_STEP_D)))
     return found.where(order)
-
-
-@kernel
-def _living(
-    place: npt.NDArray[np.uint16],
-    density: npt.NDArray[np.int16],
-    doubt: npt.NDArray[np.uint16],
-    lives: npt.NDArray[np.uint32],
-    begins: npt.NDArray[np.int64],
-    witness: np.uint32,
-) -> npt.NDArray[np.float32]:
-    """Density and doubt where the dirt lives in a witness, given as its bit, 0 elsewhere: (2, cells, 32, 32).
-
-    The pixels of a `MapPart`, by what is told of them.
-    """
-    planes = np.zeros((2, len(begins) - 1, CELL_PX, CELL_PX), np.float32)
-    for slot in range(len(begins) - 1):
-        for i in range(begins[slot], begins[slot + 1]):
-            if lives[i] & witness:
-                y, x = place[i] // CELL_PX, place[i] % CELL_PX
-                planes[0, slot, y, x], planes[1, slot, y, x] = density[i], doubt[i]
-    return planes
 
 
 @kernel

@@ -58,6 +58,14 @@ class MapPart:
     begins: npt.NDArray[np.int64]
     corner: tuple[int, int]
 
+    def in_cells(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """Values of the dirty pixels where these lie in the dirty cells, (slots, 32, 32); 0 elsewhere."""
+        count = len(self.begins) - 1
+        plane = np.zeros((count, CELL_PX, CELL_PX), values.dtype)
+        corners = np.stack([np.arange(count) * CELL_PX, np.zeros(count, np.int64)], axis=1)
+        _paste(self.pixels["place"], values, self.begins, corners, plane.reshape(-1, CELL_PX))
+        return plane
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GlassMap:
@@ -65,18 +73,16 @@ class GlassMap:
 
     It is of three planes: `density` (int16) and `doubt` (uint16), its standard deviation, are in steps of
     `DENSITY_STEP_D`; `lives` (uint32): bit k is set where the dirt is there in witness k. `cells` (rows / 32,
-    columns / 32), of type `_CELL`, is the file's index; `dirty_px` counts pixels with dirt in any frame, and `wobble`
-    says how these drift, if they do.
+    columns / 32), of type `_CELL`, is the file's index; `wobble` says how the frames drift, if they do.
     """
 
     path: Path
     patch: Patch
     cells: npt.NDArray[Any]
-    dirty_px: int
     wobble: Wobble | None = None
 
     @staticmethod
-    def open(path: Path, patch: Patch, dirty_px: int, wobble: Wobble | None) -> GlassMap:
+    def open(path: Path, patch: Patch, wobble: Wobble | None) -> GlassMap:
         """That of a file. Raises OSError where it cannot be read or is too short for its index, or the cells in it."""
         cells = np.empty(_grid(patch), _CELL)
         with path.open("rb") as file:
@@ -84,7 +90,12 @@ class GlassMap:
             size = os.fstat(file.fileno()).st_size
         if size < cells.nbytes + int(_ends(cells).max(initial=0)) * _PIXEL.itemsize:
             raise OSError(f"{path} ends at byte {size}")
-        return GlassMap(path, patch, cells, dirty_px, wobble)
+        return GlassMap(path, patch, cells, wobble)
+
+    @property
+    def dirty_px(self) -> int:
+        """How many pixels have dirt on them in any frame."""
+        return int(self.cells["count"].sum(dtype=np.int64))
 
     def part(self, top: int, left: int, shape: tuple[int, int]) -> MapPart:
         """The cells that meet the rectangle of `shape` (rows, columns) at `top`, `left` of the patch.
@@ -181,7 +192,7 @@ class MapDraft:
         self._file.seek(0)
         self._file.write(self._cells.tobytes())
         self._file.flush()
-        return GlassMap(self._path, self._patch, self._cells, self._count)
+        return GlassMap(self._path, self._patch, self._cells)
 
 
 def in_steps(density: Plane, doubt: Plane, lives: npt.NDArray[np.uint32]) -> MapWindow:
@@ -227,10 +238,10 @@ def _read(file: int, values: npt.NDArray[Any], position: int, path: Path) -> Non
 @kernel
 def _paste(
     places: npt.NDArray[np.uint16],
-    values: npt.NDArray[np.integer],
+    values: npt.NDArray[Any],
     begins: npt.NDArray[np.int64],
     corners: npt.NDArray[np.int64],
-    plane: npt.NDArray[np.integer],
+    plane: npt.NDArray[Any],
 ) -> None:
     """Put the pixels of cells into `plane` where these have their corners (cells, 2), as far as they meet it."""
     height, width = plane.shape

@@ -95,7 +95,7 @@ def test_only_dirty_pixels_take_room(glass: GlassMap) -> None:
 
 
 def test_it_can_be_opened_again(glass: GlassMap) -> None:
-    again = GlassMap.open(glass.path, PATCH, glass.dirty_px, None)
+    again = GlassMap.open(glass.path, PATCH, None)
     np.testing.assert_array_equal(again.cells, glass.cells)
     found = again.window(0, 0, SHAPE)
     assert found is not None
@@ -138,9 +138,9 @@ def test_a_file_that_ends_too_early_is_an_error(glass: GlassMap, tmp_path: Path)
     for part in (whole[:-1], whole[:9], b""):
         short.write_bytes(part)
         with pytest.raises(OSError, match=f"map ends at byte {len(part)}"):
-            GlassMap.open(short, PATCH, glass.dirty_px, None)
+            GlassMap.open(short, PATCH, None)
     short.write_bytes(whole)
-    opened = GlassMap.open(short, PATCH, glass.dirty_px, None)
+    opened = GlassMap.open(short, PATCH, None)
     short.write_bytes(whole[:-1])
     with pytest.raises(OSError, match="map ends at byte"):
         opened.window(0, 0, SHAPE)
@@ -149,7 +149,7 @@ def test_a_file_that_ends_too_early_is_an_error(glass: GlassMap, tmp_path: Path)
 def test_no_file_stays_open(glass: GlassMap) -> None:
     before = len(list(Path("/proc/self/fd").iterdir()))
     glass.window(0, 0, SHAPE)
-    GlassMap.open(glass.path, PATCH, 0, None)
+    GlassMap.open(glass.path, PATCH, None)
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
