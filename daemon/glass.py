@@ -5,17 +5,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from ..processing.cells import Patch, fixed_cells
 from ..processing.drift import STEADY, wobble
+from ..processing.fetched import Fetched, Remembered
 from ..processing.fingerprint import Fingerprint, MatchParams, common_films, same_scene
 from ..processing.landmarks import landmarks, number_scenes, with_film
 from ..processing.learn import MOST_FRAMES, LearnParams, Witness, learn
 from ..processing.packed import coarse
+from ..processing.placement import upright_size
 from ..processing.rounding import FEW_FRAMES
-from .groups import REMEMBERED, Group, Groups, Member
+from .groups import Group, Groups, Member
 from .memory import give_back
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ class Glasses:
         self, fingerprint: Callable[[int], Fingerprint], params: MatchParams, live: Mapping[Fold, Iterable[Group]] = {}
     ) -> None:
         """Take the fingerprint of a recent member by its number from `fingerprint`."""
-        upright = lru_cache(REMEMBERED)(fingerprint)
+        upright = self._remembered = Remembered(fingerprint)
         self.upright = Groups(upright, params, live.get("upright", ()))
         # A profile of the wrong sign shows in the frames that lie as others do.
         self.inverted = Groups(lambda number: upright(number).inverted, params, live.get("inverted", ()), ways=(1,))
@@ -185,6 +186,12 @@ class Glasses:
         """Forget a frame, if it is on a glass that lives."""
         self.upright.withdraw(number)
         self.inverted.withdraw(number)
+
+    def forget_fingerprints(self) -> None:
+        """Let go of those that are held in memory, before what needs more of it begins."""
+        for groups in self.folds.values():
+            groups.forget_fingerprints()
+        self._remembered.forget()
 
     def _wrong(self) -> set[int]:
         """Frames that share more light points than dark ones."""
@@ -276,7 +283,8 @@ def _surveyed(witnesses: Witnessed, params: MatchParams) -> _Survey:
     """Survey a glass. The fingerprints are let go again, before what needs more memory begins."""
     laid = _laid(witnesses, params)
     patch = Patch.under((one.height, one.width, offset) for one, offset in laid.upright)
-    fixed = fixed_cells(common_films(patch, with_film(laid.upright, laid.bare)), params.same_film_d)
+    filmed = (laid.upright[number] for number in with_film(range(len(laid.bare)), laid.bare))
+    fixed = fixed_cells(common_films(patch, filmed), params.same_film_d)
     return _Survey(patch, fixed, laid.scenes, wobble(laid.upright, laid.scenes, laid.bare_scenes, patch, params))
 
 
@@ -284,7 +292,7 @@ def _surveyed(witnesses: Witnessed, params: MatchParams) -> _Survey:
 class _Laid:
     """Frames as their glass has them, each with its offset, the scene that it shows, and whether it is bare of film."""
 
-    upright: list[tuple[Fingerprint, tuple[float, float]]]
+    upright: Sequence[tuple[Fingerprint, tuple[float, float]]]
     scenes: list[int]
     bare: list[bool]
 
@@ -294,7 +302,16 @@ class _Laid:
 
 
 def _laid(witnesses: Witnessed, params: MatchParams) -> _Laid:
-    upright = [one.fingerprint.placed(member.placement) for one, member in witnesses]
+    turned = Remembered(
+        lambda number: witnesses[number][0].fingerprint.turned(witnesses[number][1].placement.orientation)
+    )
+
+    def placed(number: int) -> tuple[Fingerprint, tuple[float, float]]:
+        one, placement = turned(number), witnesses[number][1].placement
+        as_scanned = upright_size(placement.orientation, one.height, one.width)
+        return one, placement.upright(*as_scanned)
+
+    upright = Fetched(placed, len(witnesses))
     bare = [member.bare for _, member in witnesses]
 
     def same(first: int, second: int) -> bool:

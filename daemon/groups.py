@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from ..processing.fetched import Fetched, Remembered
 from ..processing.fingerprint import Fingerprint, Match, MatchParams, alike, same_scene
 from ..processing.landmarks import Landmarks, landmarks, number_scenes, recognise
 from ..processing.learn import MOST_FRAMES
@@ -25,9 +26,6 @@ RECENT = 24
 
 LIVE = 32
 """Glasses that a new frame may lie on: those that have had a frame most recently. The others have ended."""
-
-REMEMBERED = LIVE + 1
-"""Fingerprints held in memory: of a newcomer, and of all recent frames of a glass, or of frames that lie alone."""
 
 _SIZES = 1024
 """Frames whose size is remembered: those that newcomers are compared with."""
@@ -167,7 +165,7 @@ class Groups:
             return seen.height, seen.width
 
         # Neither knows `self`, for a circle would keep all fingerprints until it is looked for.
-        self._turned = lru_cache(REMEMBERED)(lambda number, way: fingerprint(number).turned(way))
+        self._turned = Remembered(lambda number, way: fingerprint(number).turned(way))
         self._size = lru_cache(_SIZES)(size)
         self._landmarks: dict[Group, Landmarks] = {}
         self._same: dict[tuple[int, int], bool] = {}
@@ -207,12 +205,16 @@ class Groups:
                 rest = tuple(member for member in group.members if member.frame != number)
                 self._replace([group], Group(rest))
 
+    def forget_fingerprints(self) -> None:
+        """Let go of those that are held in memory; they are fetched again when they are needed."""
+        self._turned.forget()
+
     def landmarks(self, group: Group) -> Landmarks:
         """What a live group of at least two frames, or of one that is bare of film, is recognised by."""
         if group not in self._landmarks:
             scenes = number_scenes(group.recent, self._same_scene)
             bare = {scene for scene, member in zip(scenes, group.recent, strict=True) if member.bare}
-            seen = [self._upright(one) for one in group.recent]
+            seen = Fetched(lambda number: self._upright(group.recent[number]), len(group.recent))
             self._landmarks[group] = landmarks(seen, scenes, self._params, bare)
         return self._landmarks[group]
 

@@ -489,6 +489,7 @@ class Watch:
         What is kept of glasses with many frames is rounded.
         """
         live = self._glasses.live
+        self._glasses.forget_fingerprints()
         open_ = [glass for glass in live if not self._is_closed(glass)]
         self._journal.forget_runs({glass.glass_id for glass in live})
         runs = self._journal.needed_runs({glass.glass_id for glass in open_})

@@ -14,9 +14,9 @@ import numpy.typing as npt
 from scipy import ndimage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
-    from .arrays import Mask
+    from .arrays import Mask, Plane
 
 CELL_PX = 32
 
@@ -68,13 +68,12 @@ class Cells(Generic[Value]):
 
 def films_on(
     patch: Patch, frames: Iterable[tuple[int, int, Cells[np.float32], tuple[float, float]]], every: int = 1
-) -> npt.NDArray[np.float32]:
-    """The films of frames at the cells of a patch of glass, (frames, rows / 32, columns / 32); nan where a frame ends.
+) -> Iterator[Plane]:
+    """The film of each frame at the cells of a patch of glass, (rows / 32, columns / 32); nan where the frame ends.
 
     Each has a height, a width, its film by cells, and an offset (rows, columns). Between cells it is interpolated.
     Only `every` so many rows and columns of cells are looked at.
     """
-    found = []
     for height, width, film, offset in frames:
         starts = [
             np.arange(0, -(-length // CELL_PX), every) * CELL_PX + begin + shift
@@ -84,8 +83,7 @@ def films_on(
             (start > 1 - CELL_PX) & (start < length - 1) for start, length in zip(starts, (height, width), strict=True)
         )
         places = [(start - own) / CELL_PX for start, own in zip(starts, film.corner, strict=True)]
-        found.append(np.where(np.outer(rows, columns), _between(film.values, *places), np.float32(np.nan)))
-    return np.stack(found)
+        yield np.where(np.outer(rows, columns), _between(film.values, *places), np.float32(np.nan))
 
 
 def _between(
@@ -102,8 +100,8 @@ def _between(
     return values
 
 
-def fixed_cells(films: npt.NDArray[np.float32], same_film_d: float) -> Mask:
-    """Cells (rows, columns) that show the same film in all of `films` (frames, rows, columns): they tell nothing.
+def fixed_cells(films: Iterable[Plane], same_film_d: float) -> Mask:
+    """Cells (rows, columns) that show the same film in all of `films`, each of that shape: they tell nothing.
 
     A frame that does not show a cell has nan there; a cell that fewer than two frames show tells nothing either.
 
@@ -111,8 +109,11 @@ def fixed_cells(films: npt.NDArray[np.float32], same_film_d: float) -> Mask:
     widened by one cell, for the edge itself. What no light comes through in any frame is a holder, too, however much
     its density varies with the scanner's noise.
     """
-    alone = np.count_nonzero(~np.isnan(films), axis=0) < 2
-    lowest, highest = np.fmin.reduce(films), np.fmax.reduce(films)
+    shown, lowest, highest = (np.array(start, np.float32) for start in (0, np.nan, np.nan))
+    for film in films:
+        shown = shown + ~np.isnan(film)
+        lowest, highest = np.fmin(lowest, film), np.fmax(highest, film)
+    alone = shown < 2
     still = ~alone & ((highest - lowest < same_film_d) | (lowest > _OPAQUE_D))
     if not still.any():
         return alone

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.interpolate import BSpline
 
+from .fetched import Fetched
 from .fingerprint import by_row, coincide
 from .landmarks import landmarks
 
@@ -127,11 +128,7 @@ def wobble(
         return None
     drifts = [one.drift for one in followed[axis]]
     for radius_px in _RADII_PX[1:]:
-        straight = [
-            (replace(frame, dark=by_row(_straightened(frame.dark, offset, drift))), offset)
-            for (frame, offset), drift in zip(frames, drifts, strict=True)
-        ]
-        points = landmarks(straight, scenes, params, bare, radius_px).points
+        points = landmarks(_all_straightened(frames, drifts), scenes, params, bare, radius_px).points
         drifts = [one.drift for one in _all_followed(points, frames, drifts, radius_px)]
     return Wobble(points, tuple(drifts))
 
@@ -143,6 +140,18 @@ def _all_followed(
     radius_px: float,
 ) -> list[_Followed]:
     return [_followed(points, *frame, drift, radius_px) for frame, drift in zip(frames, drifts, strict=True)]
+
+
+def _all_straightened(
+    frames: Sequence[tuple[Fingerprint, tuple[float, float]]], drifts: Sequence[Drift]
+) -> Sequence[tuple[Fingerprint, tuple[float, float]]]:
+    """The frames as they would be if the carriage did not wobble."""
+
+    def straight(number: int) -> tuple[Fingerprint, tuple[float, float]]:
+        frame, offset = frames[number]
+        return replace(frame, dark=by_row(_straightened(frame.dark, offset, drifts[number]))), offset
+
+    return Fetched(straight, len(frames))
 
 
 def _straightened(points: Points, offset: tuple[float, float], drift: Drift) -> Points:

@@ -28,7 +28,7 @@ from .smooth import smooth
 from .strips import Span, Tile, tiles
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from .arrays import Mask, Plane
     from .placement import Placement
@@ -102,6 +102,12 @@ class Fingerprint:
     texture: Cells[np.float32]
     film: Cells[np.float32]
     relief: Relief
+
+    @property
+    def nbytes(self) -> int:
+        """The room it takes in memory."""
+        arrays = self.dark, self.light, self.texture.values, self.film.values, self.relief.values
+        return sum(array.nbytes for array in arrays)
 
     @property
     def inverted(self) -> Fingerprint:
@@ -405,7 +411,7 @@ def _nearest(
 
 def common_films(
     patch: Patch, frames: Iterable[tuple[Fingerprint, tuple[float, float]]], every: int = 1
-) -> npt.NDArray[np.float32]:
+) -> Iterator[Plane]:
     """The films of frames, each with its offset (rows, columns), at the cells of a patch of glass: see `films_on`."""
     return films_on(patch, ((one.height, one.width, one.film, offset) for one, offset in frames), every)
 
@@ -438,12 +444,12 @@ def _changing(
 ) -> tuple[Plane, Plane]:
     """The films of two frames, the second at an offset, where they differ; nothing where they hardly do anywhere."""
     every = max(math.isqrt(first.film.values.size // _ENOUGH_CELLS), 1)
-    films = common_films(Patch((0, 0), first.height, first.width), [(first, (0.0, 0.0)), (second, offset)], every)
-    shown = ~np.isnan(films).any(axis=0)
-    differ = shown & ~fixed_cells(films, params.same_film_d)
+    here, there = common_films(Patch((0, 0), first.height, first.width), [(first, (0.0, 0.0)), (second, offset)], every)
+    shown = ~(np.isnan(here) | np.isnan(there))
+    differ = shown & ~fixed_cells((here, there), params.same_film_d)
     if differ.sum() <= 0.2 * shown.sum():
-        return films[0, :0, 0], films[1, :0, 0]
-    return films[0, differ], films[1, differ]
+        differ[:] = False
+    return here[differ], there[differ]
 
 
 def alike(first: Fingerprint, second: Fingerprint, params: MatchParams) -> Match | None:

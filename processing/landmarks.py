@@ -50,13 +50,15 @@ def landmarks(
     Scenes that are `bare` show none, and what stands out of these is dirt: where there are no others, one is enough.
     Points of two frames up to `radius_px` from each other are taken for one.
     """
-    witnesses = [members[scenes.index(scene)] for scene in range(max(scenes) + 1)]
-    patch = Patch.under((one.height, one.width, offset) for one, offset in witnesses)
-    films = common_films(patch, with_film(witnesses, [scene in bare for scene in range(len(witnesses))]))
+    witnesses = [scenes.index(scene) for scene in range(max(scenes) + 1)]
+    patch = Patch.under((one.height, one.width, offset) for one, offset in (members[number] for number in witnesses))
+    filmed_ones = with_film(witnesses, [scene in bare for scene in range(len(witnesses))])
+    films = common_films(patch, (members[number] for number in filmed_ones))
     filmed = len(bare) < len(witnesses)
     telling = Cells(~fixed_cells(films, params.same_film_d) | (not filmed), patch.corner)
     seen = np.zeros((0, 4), np.float64)
-    for one, offset in witnesses:
+    for number in witnesses:
+        one, offset = members[number]
         points = telling.within(_in_density(one) - np.array([*offset, 0], np.float32))
         pairs = coincide(seen[:, :3].astype(np.float32), points, (0.0, 0.0), radius_px)
         seen = tallied(seen, points, pairs)

@@ -43,7 +43,7 @@ def test_films_are_laid_over_each_other_and_end_where_their_frames_do() -> None:
     # Beyond the middles of its outermost cells a film goes on as there.
     np.testing.assert_allclose(there[:3, 1:], expected[:3, 1:], atol=1e-5)
     assert np.isnan(there[3]).all() == (2 * CELL_PX + offset[0] >= 127)
-    np.testing.assert_array_equal(films_on(patch, frames, 3), np.stack([here, there])[:, ::3, ::3])
+    np.testing.assert_array_equal(list(films_on(patch, frames, 3)), np.stack([here, there])[:, ::3, ::3])
 
 
 def test_what_stays_along_the_border_is_widened_by_a_cell_and_elsewhere_not() -> None:
