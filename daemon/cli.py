@@ -172,9 +172,7 @@ def clean_command(
     profile = with_empty_glass(load_profile(profile_name), empty_glass or None)
     job = Job(paths, output, profile, threads or _cores(), force, dry_run, keep_maps, map_)
     with Reporter() as reporter:
-        if not dry_run:
-            compile_ahead(reporter.progress)
-        cleaned = clean(job, reporter.progress)
+        cleaned = clean(job, reporter.progress, lambda: compile_ahead(reporter.progress))
     reporter.finish(cleaned, job, report)
     if any(outcome.error for outcome in cleaned.outcomes):
         raise SystemExit(ExitCode.SOME_FAILED)

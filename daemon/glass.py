@@ -14,7 +14,6 @@ from ..processing.fingerprint import Fingerprint, MatchParams, common_films, sam
 from ..processing.landmarks import landmarks, number_scenes, with_film
 from ..processing.learn import MOST_FRAMES, LearnParams, Witness, learn
 from ..processing.packed import coarse
-from ..processing.placement import upright_size
 from ..processing.rounding import FEW_FRAMES
 from .groups import Group, Groups, Member
 from .memory import give_back
@@ -302,16 +301,13 @@ class _Laid:
 
 
 def _laid(witnesses: Witnessed, params: MatchParams) -> _Laid:
-    turned = Remembered(
-        lambda number: witnesses[number][0].fingerprint.turned(witnesses[number][1].placement.orientation)
-    )
+    def turned(number: int) -> Fingerprint:
+        one, member = witnesses[number]
+        return one.fingerprint.turned(member.placement.orientation)
 
-    def placed(number: int) -> tuple[Fingerprint, tuple[float, float]]:
-        one, placement = turned(number), witnesses[number][1].placement
-        as_scanned = upright_size(placement.orientation, one.height, one.width)
-        return one, placement.upright(*as_scanned)
-
-    upright = Fetched(placed, len(witnesses))
+    offsets = [member.placement.upright(one.codes.height, one.codes.width) for one, member in witnesses]
+    remembered = Remembered(turned)
+    upright = Fetched(lambda number: (remembered(number), offsets[number]), len(witnesses))
     bare = [member.bare for _, member in witnesses]
 
     def same(first: int, second: int) -> bool:

@@ -57,8 +57,8 @@ class Cleaned:
     notes: tuple[str, ...]
 
 
-def clean(job: Job, progress: Progress) -> Cleaned:
-    """Clean all pictures of the job, or find out which ones there are to clean.
+def clean(job: Job, progress: Progress, begin: Callable[[], None] = lambda: None) -> Cleaned:
+    """Clean all pictures of the job, or find out which ones there are to clean; `begin` is called if there are any.
 
     Raises ServiceError where nothing can be started; what is wrong with a single frame is in its outcome.
     """
@@ -77,6 +77,7 @@ def clean(job: Job, progress: Progress) -> Cleaned:
         elif folder is None:
             results = [Outcome(arrival, skipped=True) for arrival in known]
         else:
+            begin()
             workplace = Workplace(job.profile, output, folder, job.threads, progress)
             if glasses is None:
                 results = _clean_roll(known, receipts, settled.keys(), workplace, job.keep_maps)

@@ -124,7 +124,7 @@ def _warm_up(folder: Path, show: Callable[[str], None]) -> None:
     """Have all kernels compiled and loaded."""
 
     def told(stage: str, steps: int) -> Step:
-        _log.info("kernels are compiled first, once for this machine")
+        _log.info("kernels are compiled first, once for this installation")
         show("compiling")
         return silent(stage, steps)
 

@@ -489,7 +489,6 @@ class Watch:
         What is kept of glasses with many frames is rounded.
         """
         live = self._glasses.live
-        self._glasses.forget_fingerprints()
         open_ = [glass for glass in live if not self._is_closed(glass)]
         self._journal.forget_runs({glass.glass_id for glass in live})
         runs = self._journal.needed_runs({glass.glass_id for glass in open_})
@@ -537,6 +536,7 @@ class Watch:
                 self._journal.set_state(entry.number, "gone")
                 self._tell_gone(arrival, "is not there as it was; its frame stays as it is")
             return
+        self._glasses.forget_fingerprints()
         run = self._journal.run(str(entry.wanted))
         # Another frame of the same content that lies alone as well may have put its run in the place of this one's.
         member = run.member(entry.number) or Member(entry.number, entry.sha256)

@@ -237,7 +237,9 @@ def dirt_in_frame(dirt: FrameDirt, rows: Span, min_density_d: float) -> Dirty:
     weights = LANCZOS.weights(shifts - whole)
     from_part = whole + np.subtract((top, left), part.corner)
     alive = ((part.pixels["lives"] >> dirt.witness) & 1).astype(np.float32)
-    slots, planes = part.slots, np.stack([part.in_cells(alive * part.pixels[name]) for name in ("density", "doubt")])
+    slots, planes = part.slots, np.zeros((2, len(part.begins) - 1, CELL_PX, CELL_PX), np.float32)
+    for plane, name in zip(planes, ("density", "doubt"), strict=True):
+        part.lay(alive * part.pixels[name], plane)
     # Along the lines that are shifted alike: rows, or columns.
     turn = slice(None, None, -1 if axis else 1)
     if axis:

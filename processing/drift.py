@@ -128,7 +128,8 @@ def wobble(
         return None
     drifts = [one.drift for one in followed[axis]]
     for radius_px in _RADII_PX[1:]:
-        points = landmarks(_all_straightened(frames, drifts), scenes, params, bare, radius_px).points
+        straight = _all_straightened(frames, drifts)
+        points = landmarks(straight, scenes, params, bare, radius_px).points
         drifts = [one.drift for one in _all_followed(points, frames, drifts, radius_px)]
     return Wobble(points, tuple(drifts))
 
@@ -146,10 +147,13 @@ def _all_straightened(
     frames: Sequence[tuple[Fingerprint, tuple[float, float]]], drifts: Sequence[Drift]
 ) -> Sequence[tuple[Fingerprint, tuple[float, float]]]:
     """The frames as they would be if the carriage did not wobble."""
+    points = [
+        by_row(_straightened(frame.dark, offset, drift)) for (frame, offset), drift in zip(frames, drifts, strict=True)
+    ]
 
     def straight(number: int) -> tuple[Fingerprint, tuple[float, float]]:
         frame, offset = frames[number]
-        return replace(frame, dark=by_row(_straightened(frame.dark, offset, drifts[number]))), offset
+        return replace(frame, dark=points[number]), offset
 
     return Fetched(straight, len(frames))
 

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 
-_BYTES = 48 << 20
-"""How much is held in memory: with frames of 54 megapixels a newcomer and all by which a glass is recognised."""
+_BYTES = 64 << 20
+"""How much each holds in memory: up to 75 megapixels, that is a newcomer and all by which a glass is recognised."""
 
 
 class Remembered:

@@ -58,13 +58,11 @@ class MapPart:
     begins: npt.NDArray[np.int64]
     corner: tuple[int, int]
 
-    def in_cells(self, values: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Values of the dirty pixels where these lie in the dirty cells, (slots, 32, 32); 0 elsewhere."""
-        count = len(self.begins) - 1
-        plane = np.zeros((count, CELL_PX, CELL_PX), values.dtype)
-        corners = np.stack([np.arange(count) * CELL_PX, np.zeros(count, np.int64)], axis=1)
-        _paste(self.pixels["place"], values, self.begins, corners, plane.reshape(-1, CELL_PX))
-        return plane
+    def lay(self, values: npt.NDArray[Any], cells: npt.NDArray[Any]) -> None:
+        """Put a value for each dirty pixel where that lies in the dirty `cells`, (slots, 32, 32)."""
+        tops = np.arange(len(cells)) * CELL_PX
+        corners = np.stack([tops, np.zeros_like(tops)], axis=1)
+        _paste(self.pixels["place"], values, self.begins, corners, cells.reshape(-1, CELL_PX))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 import numba
-from llvmlite.binding import get_host_cpu_name
+from llvmlite.binding import get_host_cpu_features, get_host_cpu_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,13 +22,14 @@ _settings: Any = numba.config
 
 
 def _cache_folder() -> Path:
-    """Where kernels are kept that just this code, Python and numba have compiled for this processor.
+    """Where kernels are kept that just this code has in just this place, by just this Python, numba and processor.
 
     numba looks whether a kernel's own file has changed, not whether those have that its constants and the kernels that
     it calls come from: after an upgrade it would go on with the old ones.
     """
     here = Path(__file__).parent
-    code = hashlib.sha256(f"{sys.version} {numba.__version__} {get_host_cpu_name()}".encode())
+    processor = f"{get_host_cpu_name()} {get_host_cpu_features().flatten()}"
+    code = hashlib.sha256(f"{here} {sys.version} {numba.__version__} {processor}".encode(errors="surrogateescape"))
     for file in sorted(here.glob("*.py")):
         code.update(file.read_bytes())
     beside = here / "__pycache__"
@@ -39,7 +40,7 @@ def _cache_folder() -> Path:
 
 
 CACHE = _cache_folder()
-"""The folder of compiled kernels; where it cannot be written there are none."""
+"""The folder of compiled kernels; where it cannot be written, numba may find another one."""
 
 
 def kernel(function: Callable[P, R]) -> Callable[P, R]:
