@@ -7,7 +7,12 @@ import tempfile
 from collections.abc import Generator, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# Machines are shared: how long an example takes says nothing.
+hypothesis.settings.register_profile("dustwatch", deadline=None)
+hypothesis.settings.load_profile("dustwatch")
 
 # The tests start hundreds of processes; a machine may be set to have each compile all modules anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

@@ -1,7 +1,7 @@
 """The list of repairs, from bands of any height."""
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
@@ -36,7 +36,6 @@ def by_all(defect: Defect) -> tuple[object, ...]:
     return defect.bbox, defect.area_px, defect.peak_density, defect.repair
 
 
-@settings(deadline=None)
 @given(changed=masks, data=st.data())
 def test_bands_of_any_height_give_what_the_whole_gives(changed: np.ndarray, data: st.DataObject) -> None:
     rng = np.random.default_rng(data.draw(st.integers(0, 1000)))

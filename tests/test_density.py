@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dustwatch.processing.density import (
@@ -82,7 +82,6 @@ def test_values_are_clipped_to_what_a_file_holds() -> None:
     np.testing.assert_array_equal(to_values(density, Tone(black=0.2), 255), [255, 255, 51])
 
 
-@settings(deadline=None)
 @given(tone=tones, maximum=st.sampled_from([255, 65535]), lights=st.lists(st.floats(-400, 2), max_size=50))
 def test_values_are_found_between_the_marks_as_among_all_edges(tone: Tone, maximum: int, lights: list[float]) -> None:
     edges, marks = value_edges(tone, maximum), value_marks(tone, maximum)

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dustwatch.processing.density import Tone, density_table, to_values
@@ -18,7 +18,6 @@ tones = st.builds(
 NEVER_FILLED, ALWAYS_FILLED = 1e9, 1e-9
 
 
-@settings(deadline=None)
 @given(
     tone=tones, kind=st.sampled_from([np.uint8, np.uint16]), colours=st.sampled_from([1, 3]), seed=st.integers(0, 99)
 )
@@ -56,7 +55,6 @@ def divided(values: np.ndarray, dirt: np.ndarray, tone: Tone) -> np.ndarray:
     return mend(values, dirt, doubt, busy, np.zeros(values.shape[::-1], np.float32), tone, 0.0).values
 
 
-@settings(deadline=None)
 @given(tone=tones, dirt=st.floats(0, 0.5), film=st.integers(1_000, 30_000))
 def test_known_dirt_is_undone_to_the_step(tone: Tone, dirt: float, film: int) -> None:
     """As far as the file's steps tell values apart: where dirt has pressed many into one, one of them comes back."""

@@ -61,7 +61,7 @@ def test_drifts_are_found_and_the_axis_along_which_they_are(count: int, axis: in
     assert apart(list(found.drifts), true) < 0.08 < 0.25 < apart([STEADY] * count, true)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(count=st.integers(2, 6), dirt=st.sampled_from([5, 20, 40, 150]), seed=st.integers(0, 2**32 - 1))
 def test_a_carriage_that_does_not_wobble_is_not_said_to(count: int, dirt: int, seed: int) -> None:
     assert told(frames(count, 0.0, dirt=dirt, seed=seed)[0]) is None

@@ -140,7 +140,7 @@ def test_one_frame_that_disagrees_casts_no_doubt() -> None:
     np.testing.assert_allclose(other.doubt[core], plain.doubt[core], rtol=0.3)
 
 
-kernels = settings(deadline=None, max_examples=40)
+kernels = settings(max_examples=40)
 seeds = st.integers(0, 2**32 - 1)
 
 

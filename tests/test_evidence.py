@@ -50,7 +50,7 @@ def suspected(voices: Voices) -> np.ndarray:
     return suspects(gather(voices), PARAMS, MARGIN_PX).wide
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(scenes=st.integers(1, 5), shape=st.tuples(st.integers(1, 20), st.integers(1, 20)), seed=seeds)
 def test_sums_are_those_of_the_slow_twin(scenes: int, shape: tuple[int, int], seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -119,7 +119,7 @@ def test_dirt_that_all_frames_show_is_suspected_with_its_rim() -> None:
     assert 60 < mask.sum() < 600
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(loud=st.floats(0.05, 5))
 def test_one_frame_alone_is_never_enough(loud: float) -> None:
     """A leaf may be as dark as it will: the others do not show it."""
@@ -159,7 +159,7 @@ def test_spots_need_a_seed_and_an_area_and_have_no_holes() -> None:
     np.testing.assert_array_equal(found.wide, ndimage.binary_dilation(expected, iterations=2))
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(scenes=st.integers(1, 4), shape=st.tuples(st.integers(1, 40), st.integers(1, 40)), seed=seeds)
 def test_spots_are_those_of_the_slow_twin(scenes: int, shape: tuple[int, int], seed: int) -> None:
     rng = np.random.default_rng(seed)

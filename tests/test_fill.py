@@ -18,7 +18,7 @@ Planes = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
 seeds = st.integers(0, 2**32 - 1)
-kernels = settings(deadline=None, max_examples=40)
+kernels = settings(max_examples=40)
 
 
 def holes_of(mask: Mask) -> Holes:

@@ -30,7 +30,7 @@ PARAMS = MatchParams()
 AREA = HEIGHT * WIDTH
 
 seeds = st.integers(0, 2**32 - 1)
-kernels = settings(deadline=None, max_examples=40)
+kernels = settings(max_examples=40)
 
 
 def crowd(rng: np.random.Generator, count: int) -> Points:
@@ -110,7 +110,7 @@ def test_coincidences_are_those_of_the_slow_twin(
     assert [tuple(pair) for pair in found.tolist()] == naive.nearest(first, second, offset, radius)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(seed=seeds, offset=st.tuples(st.floats(-7.5, 7.5), st.floats(-7.5, 7.5)))
 def test_a_match_finds_the_offset(seed: int, offset: tuple[float, float]) -> None:
     rng = np.random.default_rng(seed)
@@ -122,7 +122,7 @@ def test_a_match_finds_the_offset(seed: int, offset: tuple[float, float]) -> Non
     assert 25 < found.hits < 60
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(seed=seeds, clutter=st.integers(0, 600))
 def test_strangers_do_not_match(seed: int, clutter: int) -> None:
     rng = np.random.default_rng(seed)
@@ -223,7 +223,7 @@ def test_of_a_busy_frame_only_the_strongest_points_are_noted(tmp_path: Path) -> 
     assert cells.max() <= 6
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(seed=seeds, exposure=st.floats(-0.3, 0.3))
 def test_a_scene_is_known_again_at_another_exposure(seed: int, exposure: float) -> None:
     rng = np.random.default_rng(seed)
@@ -252,7 +252,7 @@ def test_an_object_that_moves_does_not_make_another_scene() -> None:
     assert same_scene(first, replace(first, film=Cells(film)), PARAMS)
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(seed=seeds)
 def test_frames_on_one_glass_are_alike_and_strangers_not(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -276,7 +276,7 @@ def test_what_is_shared_where_the_film_never_changes_does_not_count() -> None:
     assert alike(*(signature(rng, text, film=film) for film in films), PARAMS) is None
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(seed=seeds, offset=st.tuples(st.floats(-60, 60), st.floats(-60, 60)))
 def test_a_scene_is_known_again_wherever_its_film_lies(seed: int, offset: tuple[float, float]) -> None:
     """Else what is on the film would pass for dirt that is shared: its dark points coincide as dirt does."""

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dustwatch.processing.cells import CELL_PX, Patch
@@ -43,7 +43,6 @@ def glass(tmp_path_factory: pytest.TempPathFactory) -> GlassMap:
     return drafted(tmp_path_factory.getbasetemp() / "map", dirt())
 
 
-@settings(deadline=None)
 @given(top=st.integers(-99, 180), left=st.integers(-99, 280), rows=st.integers(1, 300), columns=st.integers(1, 300))
 def test_a_window_shows_what_was_written(glass: GlassMap, top: int, left: int, rows: int, columns: int) -> None:
     found = glass.window(top, left, (rows, columns))
@@ -64,7 +63,6 @@ def test_where_there_is_no_dirty_cell_there_is_no_window(glass: GlassMap) -> Non
     assert glass.window(160, 0, (50, 500)) is None
 
 
-@settings(deadline=None)
 @given(top=st.integers(-50, 150), left=st.integers(-50, 230), rows=st.integers(1, 200), columns=st.integers(1, 250))
 def test_a_part_is_of_whole_cells(glass: GlassMap, top: int, left: int, rows: int, columns: int) -> None:
     part = glass.part(top, left, (rows, columns))

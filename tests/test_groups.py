@@ -19,7 +19,7 @@ from tests.signatures import HEIGHT, WIDTH, Rng, a_film, scattered, signature
 
 PARAMS = MatchParams()
 
-examples = settings(deadline=None, max_examples=8)
+examples = settings(max_examples=8)
 seeds = st.integers(0, 2**32 - 1)
 
 
@@ -66,7 +66,7 @@ def test_slots_come_interleaved(seed: int) -> None:
     assert frames_in(found) == by_glass(of)
 
 
-@settings(deadline=None, max_examples=4)
+@settings(max_examples=4)
 @given(seed=seeds)
 def test_slots_with_little_dirt_come_interleaved(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -94,7 +94,7 @@ def test_the_order_of_frames_on_lasting_glass_does_not_matter(seed: int, data: s
     assert frames_in(found) == by_glass([of[i] for i in order])
 
 
-@settings(deadline=None, max_examples=3)
+@settings(max_examples=3)
 @given(seed=seeds)
 def test_dirt_that_comes_and_goes_keeps_the_group(seed: int) -> None:
     """Over 30 frames a quarter of it is replaced."""

@@ -243,7 +243,7 @@ PARTS = ["a", "A", "a.tif", "A.tif", "receipts", "Receipts", "a.tif.json", "A.TI
 NAMES = st.builds(lambda *parts: "/".join(parts), st.sampled_from(PARTS), st.sampled_from(PARTS[2:]))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.sets(NAMES | st.sampled_from(["a.tif", "A.tif", "A.TIF.mask.png"]), max_size=8))
 def test_of_all_that_clash_the_first_are_kept(given_names: set[str]) -> None:
     with tempfile.TemporaryDirectory() as temporary:

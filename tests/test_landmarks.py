@@ -15,7 +15,7 @@ from tests.signatures import TEXTURE_D, Rng, a_film, scattered, signature
 PARAMS = MatchParams()
 OFFSETS = [(0.0, 0.0), (1.4, -0.7), (-2.2, 3.1), (0.5, 0.5)]
 
-examples = settings(deadline=None, max_examples=15)
+examples = settings(max_examples=15)
 seeds = st.integers(0, 2**32 - 1)
 
 

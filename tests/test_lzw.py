@@ -87,7 +87,6 @@ plain = st.one_of(
 )
 
 
-@settings(deadline=None)
 @given(data=plain)
 @example(data=b"")
 @example(data=b"\0")
@@ -99,7 +98,6 @@ def test_what_is_encoded_is_decoded_by_both(data: bytes) -> None:
     assert decode(packed, len(data) + 5) == data
 
 
-@settings(deadline=None)
 @given(data=plain)
 def test_what_another_encodes_is_decoded(data: bytes) -> None:
     assert decode(bytes(imagecodecs.lzw_encode(data)), len(data)) == data
@@ -160,13 +158,11 @@ def test_a_strip_is_read_by_libtiff_and_tifffile(tmp_path: Path, kind: str) -> N
         assert image.tobytes() == data
 
 
-@settings(deadline=None)
 @given(data=plain, room=st.integers(0, 50_000))
 def test_no_more_is_decoded_than_there_is_room_for(data: bytes, room: int) -> None:
     assert decode(encoded(data), room) == data[:room]
 
 
-@settings(deadline=None)
 @given(data=plain, part=st.floats(0, 1))
 def test_of_data_cut_short_the_beginning_is_decoded(data: bytes, part: float) -> None:
     packed = encoded(data)
@@ -176,7 +172,7 @@ def test_of_data_cut_short_the_beginning_is_decoded(data: bytes, part: float) ->
     assert result is None or result == data[: len(result)]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(data=st.binary(min_size=1), begun=st.booleans(), room=st.integers(0, 5000), times=st.integers(1, 300))
 def test_garbage_gives_what_the_specification_makes_of_it_or_is_damage(
     data: bytes, begun: bool, room: int, times: int
@@ -186,7 +182,6 @@ def test_garbage_gives_what_the_specification_makes_of_it_or_is_damage(
         assert decoded(garbage, room) == by_the_book(garbage, room)
 
 
-@settings(deadline=None)
 @given(data=plain, flips=st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(1, 255)), max_size=4))
 def test_spoilt_codes_give_what_the_specification_makes_of_them_or_are_damage(
     data: bytes, flips: list[tuple[float, int]]

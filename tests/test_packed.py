@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dustwatch.processing import packed as module
@@ -36,7 +36,6 @@ def packed(folder: Path, codes: Codes, threads: int = 1) -> PackedCodes:
     return pack(plane(folder, codes), folder / "packed", threads)
 
 
-@settings(deadline=None)
 @given(
     size=st.tuples(st.integers(1, 80), st.integers(1, 1300)),
     corner=st.tuples(st.integers(-9, 80), st.integers(-9, 1300)),

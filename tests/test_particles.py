@@ -28,7 +28,6 @@ def brute_force(ratios: np.ndarray, change_rate: float) -> np.ndarray:
     return chance / whole
 
 
-@settings(deadline=None)
 @given(
     frames=st.integers(1, 7),
     particles=st.integers(1, 3),
@@ -65,7 +64,7 @@ def dirty(
     return missing.astype(np.float32), template, np.full(missing.shape, noise, np.float32), labels
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(seed=seeds)
 def test_odds_tell_who_is_there(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -78,7 +77,7 @@ def test_odds_tell_who_is_there(seed: int) -> None:
     )
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(seed=seeds)
 def test_odds_are_those_of_the_slow_twin(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -108,7 +107,7 @@ def test_a_particle_as_dense_as_the_film_is_busy_can_be_seen_in_one_frame() -> N
     assert there > 4
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(seed=seeds, level=st.floats(0.5, 2))
 def test_the_amplitude_is_that_of_the_frames_in_which_it_shows(seed: int, level: float) -> None:
     rng = np.random.default_rng(seed)
@@ -129,7 +128,7 @@ def test_what_lay_in_a_few_of_many_frames_keeps_its_amplitude(seed: int) -> None
     np.testing.assert_allclose(found, 3.0, rtol=0.25)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(seed=seeds)
 def test_the_amplitude_is_the_level_whose_odds_are_best_in_a_row(seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -60,7 +60,7 @@ def test_little_changes_from_load_to_load_and_nearly_all_by_a_wipe() -> None:
     assert len(wiped) == pytest.approx(len(after), rel=0.2)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(height=st.integers(1, 150), offset=st.tuples(st.floats(-0.5, 0.5), st.floats(-0.5, 0.5)))
 def test_bands_put_together_are_the_whole(height: int, offset: tuple[float, float]) -> None:
     grid = Grid(30.0, 20.0, 20.0, 150, 200)

@@ -89,7 +89,7 @@ def read_all(info: ImageInfo, step: int = 5) -> np.ndarray:
         )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(data=st.data())
 def test_any_geometry_reads_back_as_asked(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     height, width = data.draw(st.integers(1, 40)), data.draw(st.integers(1, 40))

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tifffile
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy import ndimage
 
@@ -153,7 +153,6 @@ def test_what_the_frame_does_not_show_has_stayed(tmp_path: Path) -> None:
         np.testing.assert_array_equal(whole(found).lives, (dirt([ONE]) >= 0.005) & stayed, name)
 
 
-@settings(deadline=None)
 @given(gap=st.integers(1, 30), rate=st.floats(1e-5, 0.3))
 def test_the_prior_is_that_of_the_chain_of_lives(gap: int, rate: float) -> None:
     """It outweighs just as much evidence as the frames between do, if they show nothing."""

@@ -58,7 +58,7 @@ def test_a_file_may_have_any_name(tmp_path: Path, kind: str, name: bytes) -> Non
 
 
 @pytest.mark.parametrize("kind", ["tiff", "png", "jpeg"])
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(data=st.data())
 def test_windows_that_overlap_and_skip(
     tmp_path_factory: pytest.TempPathFactory, kind: str, data: st.DataObject

@@ -53,7 +53,7 @@ windows = {
 }
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(**windows, by=st.sampled_from([(LANCZOS, naive.lanczos), (GAUSSIAN, naive.gaussian)]))
 def test_resampling_is_that_of_the_slow_twin(
     shape: tuple[int, int], wander_px: float, axis: int, seed: int, by: tuple[Filter, Callable[[float], float]]
@@ -73,7 +73,6 @@ def test_no_fraction_is_a_cut() -> None:
     )
 
 
-@settings(deadline=None)
 @given(fraction=st.tuples(fractions, fractions))
 def test_what_is_soft_is_moved_faithfully(fraction: tuple[float, float]) -> None:
     """A blob as sharp as dirt is, sigma 1 px, of height 1, and a slope."""
@@ -98,7 +97,7 @@ def laid(shape: tuple[int, int], wander_px: float, axis: int, rng: np.random.Gen
     return Laid(codes, beyond, axis)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(**windows)
 def test_single_pixels_are_those_of_the_resampled_window(
     shape: tuple[int, int], wander_px: float, axis: int, seed: int
@@ -115,7 +114,7 @@ def test_single_pixels_are_those_of_the_resampled_window(
         assert seen[i] == known[top : top + 6, left : left + 6].all()
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(**windows)
 def test_the_nearest_pixel_is_half_of_one_away(shape: tuple[int, int], wander_px: float, axis: int, seed: int) -> None:
     frame = laid(shape, wander_px, axis, np.random.default_rng(seed))
@@ -125,7 +124,7 @@ def test_the_nearest_pixel_is_half_of_one_away(shape: tuple[int, int], wander_px
     assert np.abs(np.stack(frame.pixels(rows, columns), axis=1) - exactly).max() <= 0.5
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(lines=st.integers(1, 30), axis=st.integers(0, 1), seed=st.integers(0, 2**32 - 1))
 def test_pixels_that_lie_under_drifting_lines_are_all_covered_and_each_once(lines: int, axis: int, seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -19,7 +19,7 @@ def noise(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
     return rng.integers(-40, 41, shape, np.int8)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(seed=seeds, rows=st.integers(1, 12), columns=st.integers(1, 12), reach=st.integers(0, 6))
 def test_sums_are_those_of_the_slow_twin(seed: int, rows: int, columns: int, reach: int) -> None:
     rng = np.random.default_rng(seed)
@@ -31,7 +31,7 @@ def test_sums_are_those_of_the_slow_twin(seed: int, rows: int, columns: int, rea
     np.testing.assert_allclose(out, naive.sums(places, weights, values, reach), atol=1e-3)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(seed=seeds, offset=st.tuples(st.integers(-60, 60), st.integers(-60, 60)))
 def test_many_faint_pieces_are_heard_where_they_lie(seed: int, offset: tuple[int, int]) -> None:
     rng = np.random.default_rng(seed)
@@ -93,7 +93,7 @@ def test_but_never_coarser_than_dirt_is_heard_in() -> None:
     assert step_of(12_800, 16_000) == 4
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(seed=seeds, rows=st.integers(1, 9), columns=st.integers(1, 9), size=st.integers(1, 4))
 def test_a_plane_is_thinned_to_the_means_of_its_squares(seed: int, rows: int, columns: int, size: int) -> None:
     rng = np.random.default_rng(seed)

@@ -24,7 +24,7 @@ from dustwatch.processing.residual import (
 )
 from tests import naive
 
-kernels = settings(deadline=None, max_examples=40)
+kernels = settings(max_examples=40)
 sides = st.integers(1, 14)
 seeds = st.integers(0, 2**32 - 1)
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from dustwatch.processing.cells import CELL_PX
@@ -35,7 +35,6 @@ def slow_moduli(codes: Codes) -> np.ndarray:
     return np.array([median for block in medians for median in block]).reshape(len(rows), len(columns))
 
 
-@settings(deadline=None)
 @given(
     seed=st.integers(0, 1000),
     shape=st.tuples(st.integers(1, 70), st.integers(1, 1200)),

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import MISSING, fields
 from pathlib import Path
 
-import hypothesis
 import pytest
 import yaml
 from hypothesis import given
@@ -452,7 +451,6 @@ def test_state_may_lie_anywhere_but_in_the_input(write: Write, tmp_path: Path, s
 paths = st.lists(st.sampled_from("ab"), min_size=1, max_size=4)
 
 
-@hypothesis.settings(deadline=None)
 @given(pairs=st.lists(st.tuples(paths, paths), min_size=1, max_size=3))
 def test_folders_stand_apart(
     pairs: list[tuple[list[str], list[str]]], tmp_path_factory: pytest.TempPathFactory

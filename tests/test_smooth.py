@@ -9,7 +9,7 @@ from scipy import ndimage
 from dustwatch.processing.smooth import smooth
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     shape=st.tuples(st.integers(1, 40), st.integers(1, 40)),
     deviation=st.sampled_from([0.7, 1.0, 4.0]),
@@ -22,7 +22,7 @@ def test_it_is_the_gaussian_of_scipy(shape: tuple[int, int], deviation: float, s
     np.testing.assert_allclose(found, ndimage.gaussian_filter(plane, deviation), atol=2e-6)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(
     shape=st.tuples(st.integers(1, 40), st.integers(1, 40)),
     rows=st.tuples(st.integers(0, 40), st.integers(0, 40)).map(sorted),

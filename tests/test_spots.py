@@ -1,7 +1,7 @@
 """Spots: the same as scipy.ndimage says of them."""
 
 import numpy as np
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
@@ -11,7 +11,6 @@ from dustwatch.processing.spots import TOUCHING, connected, peaks, widened, with
 masks = st.tuples(st.integers(1, 20), st.integers(1, 20)).flatmap(lambda shape: arrays(np.bool_, shape))
 
 
-@settings(deadline=None)
 @given(mask=masks, corners=st.booleans(), seed=st.integers(0, 99))
 def test_connected_pixels_of_one_part_have_one_number(mask: np.ndarray, corners: bool, seed: int) -> None:
     parts = (mask * np.random.default_rng(seed).integers(1, 3, mask.shape)).astype(np.uint8)
@@ -50,7 +49,6 @@ def test_by_nothing_nothing_is_widened() -> None:
     np.testing.assert_array_equal(widened(mask, 0), mask)
 
 
-@settings(deadline=None)
 @given(mask=masks, share=st.sampled_from([0.3, 0.5, 1.0]))
 def test_pixels_that_touch_are_connected(mask: np.ndarray, share: float) -> None:
     mask &= np.random.default_rng(1).random(mask.shape) < share

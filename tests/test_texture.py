@@ -27,7 +27,7 @@ def codes(seed: int, shape: tuple[int, int], unknown: float = 0.1) -> np.ndarray
 
 
 @given(st.integers(1, 70), st.integers(1, 70), st.integers(0, 9))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_moduli_are_summed_by_squares(height: int, width: int, seed: int) -> None:
     window = codes(seed, (height, width))
     found = Moduli.of(window)
@@ -40,7 +40,7 @@ def test_moduli_are_summed_by_squares(height: int, width: int, seed: int) -> Non
 
 
 @given(st.integers(0, 9))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_what_is_taken_off_is_as_if_it_had_never_been_known(seed: int) -> None:
     window = codes(seed, (50, 40))
     dirty = np.random.default_rng(seed).random(window.shape) < 0.2

@@ -61,7 +61,7 @@ def storages(draw: st.DrawFn, height: int) -> dict[str, Any]:
     }
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(data=st.data())
 def test_a_picture_stored_in_any_way_reads_back_as_asked(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
@@ -242,7 +242,7 @@ def test_libtiff_writes_it_and_reads_the_result(tmp_path: Path, compression: str
         np.testing.assert_array_equal(np.asarray(image), changed(before, [3, 77]))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(data=st.data())
 def test_strips_anywhere_in_the_file(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     """Strips in any order, with padding or other bytes between, around the directory: only deflated strips move."""

@@ -85,7 +85,7 @@ def test_a_file_cut_anywhere_is_noticed(tmp_path: Path, storage: str, compressio
 
 
 @pytest.mark.parametrize("storage", STORAGES)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(position=st.integers(4, 700), value=st.integers(0, 255))
 def test_a_spoilt_header_is_an_image_error_or_harmless(
     tmp_path_factory: pytest.TempPathFactory, storage: str, position: int, value: int

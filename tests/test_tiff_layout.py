@@ -31,7 +31,7 @@ def rename(path: Path, code: int, new: int) -> None:
     path.write_bytes(data)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_tiers_cover_every_sample_once(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
     height, width = data.draw(st.integers(1, 70)), data.draw(st.integers(1, 70))
