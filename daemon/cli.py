@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import warnings
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,8 @@ def cli() -> None:
     profile is wrong, 130 interrupted.
     """  # noqa: D301  (click's mark for "do not wrap" is the backspace character itself)
     set_up_heap()
+    # Where in the code it was said helps nobody.
+    warnings.formatwarning = lambda message, *_: f"{message}\n"
 
 
 _PROFILE = click.option(
